@@ -1,0 +1,49 @@
+# The front door: `make demo` shows ossmount at work, `make test` tests it. Both set up everything they need.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -m "not stress"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-keep test check lint format stress bench clean
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## system packages (with apt, when root or sudo) and a virtual environment
+
+$(VENV)/.ready: setup.cfg pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
+
+demo: setup  ## a real tree in the embedded OSS server, mounted, every byte read back and compared
+	@exec $(BIN)/python -m tests.demo
+
+demo-keep: setup  ## the same, and leaves it mounted for playing
+	@exec $(BIN)/python -m tests.demo --keep
+
+test: setup  ## all tests but the long ones (under 5 minutes)
+	$(PYTEST) --reruns 1
+
+check: lint  ## format, lint, types, layers and unit tests
+	$(PYTEST) tests/unit
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## formats the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+stress: setup  ## the long matrices and soaks
+	$(BIN)/python -m pytest -m stress --timeout 3600
+
+bench: setup  ## ossmount against rclone and against the machine's limits, under 5 minutes
+	@$(BIN)/python -m pip install -q -e '.[bench]'
+	@exec $(BIN)/python -m benchmarks quick
+
+clean:  ## the virtual environment and all caches
+	rm -rf $(VENV) .demo .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

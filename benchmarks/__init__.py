@@ -1,0 +1,1 @@
+"""The yardstick: ossmount beside its peers and beside the limits of the machine."""

@@ -1,0 +1,24 @@
+"""What every channel offers to the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ossmount.filesystem.interface import Kernel
+
+
+class Channel(Kernel, Protocol):
+    """One mounted connection to the kernel."""
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Serves until the file system is unmounted or the task is cancelled; calls ready once INIT is answered."""
+        ...
+
+    def unmount(self) -> None:
+        """Detaches the mount (also a busy one, lazily) so that serve() ends. Idempotent, never blocks for a reader."""
+        ...
+
+    def facts(self) -> dict[str, object]:
+        """What `ossmount status` shows: name, what was agreed in INIT, open=skip|ask and why, counters by opcode."""
+        ...

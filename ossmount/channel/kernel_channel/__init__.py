@@ -1,0 +1,1 @@
+"""The channel that speaks the kernel's FUSE protocol itself."""

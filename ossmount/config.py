@@ -1,0 +1,94 @@
+"""What each component is told at its start: one frozen dataclass for each, made by ossmount.options from the user's options.
+
+Seconds are floats, sizes are bytes. No component reads the environment or another component's configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What requests are signed with. repr() and str() never show the secret or the token."""
+
+    access_key_id: str = ""
+    access_key_secret: str = field(default="", repr=False)
+    security_token: str = field(default="", repr=False)
+
+    @property
+    def anonymous(self) -> bool:
+        return not self.access_key_id
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where the data lies and how it is asked for."""
+
+    bucket: str
+    prefix: bytes = b""  # b"" or ending in "/"
+    endpoint: str = ""  # with its scheme, as the user wrote it or https:// before it
+    region: str = ""  # "" signs with V1, else with V4
+    path_style: bool = False
+    credentials: Callable[[], Credentials] = Credentials  # asked for each signature; cheap
+    connect_timeout: float = 5.0
+    timeout: float = 60.0  # seconds that one read(2) may take
+    proxy: str = ""
+
+
+@dataclass(frozen=True)
+class MetadataConfig:
+    """How long names and attributes are believed, and where they are kept."""
+
+    directory: Path  # of the LMDB store
+    attr_ttl: float = 60.0
+    entry_ttl: float = 60.0
+    negative_ttl: float = 5.0
+    symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
+    ram_entries: int = 200_000
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The page cache in RAM and readahead."""
+
+    memory_limit: int = 1 << 30  # bytes of the slab
+    readahead_size: int = 8 << 20  # bytes of one window at most
+    readahead_count: int = 8  # windows in flight for one stream
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """The processes that receive bodies."""
+
+    workers: int = 0  # 0: by cores
+    connections: int = 64  # of all workers together
+
+
+@dataclass(frozen=True)
+class FilesystemConfig:
+    """What attributes look like and how long the kernel may keep them."""
+
+    uid: int = 0
+    gid: int = 0
+    umask: int = 0o022
+    attr_timeout: float = 60.0
+    entry_timeout: float = 60.0
+    negative_timeout: float = 5.0
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """How the kernel is spoken to."""
+
+    mountpoint: Path
+    source: str  # shown in /proc/mounts
+    allow_other: bool = False
+    open: str = "auto"  # auto, skip, ask
+    direct_io: bool = False
+    close_to_open: bool = False
+    fuse_fd: int | None = None  # serve this descriptor instead of mounting
+    max_background: int = 128
+    read_ahead_kb: int = 0  # 0: leave the bdi's own value alone

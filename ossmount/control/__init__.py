@@ -1,0 +1,1 @@
+"""The daemon's control socket and the list of mounts on this machine."""

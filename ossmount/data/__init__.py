@@ -1,0 +1,1 @@
+"""Bytes: file reader, readahead, page cache. Never imports ossmount.metadata."""

@@ -1,0 +1,1 @@
+"""An OSS server over a local folder, for tests, the demo and development."""

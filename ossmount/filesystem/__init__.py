@@ -1,0 +1,1 @@
+"""POSIX meaning: nodes, attributes, errno. Knows no HTTP and no structs of the FUSE protocol."""

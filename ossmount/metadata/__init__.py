@@ -1,0 +1,1 @@
+"""Names, node ids and attributes: namespace, LMDB store, lister. Never imports ossmount.data."""

@@ -1,0 +1,45 @@
+"""What the filesystem may ask of the metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from ossmount.model import Absent, Found, Node, Soon
+
+ROOT = 1
+
+
+class Named(NamedTuple):
+    """One name of a directory."""
+
+    name: bytes
+    found: Found
+
+
+class Namespace(Protocol):
+    """The tree below the mounted prefix."""
+
+    def lookup(self, parent: int, name: bytes) -> Soon[Found | Absent]: ...
+
+    def getattr(self, node: int) -> Soon[Found]:
+        """Asks OSS again when the attributes are older than their TTL; raises StaleNode for a version that is gone."""
+        ...
+
+    def resolve(self, node: int) -> Node:
+        """The node as it is stored, without asking OSS; raises StaleNode."""
+        ...
+
+    def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
+        """The names behind `after` in byte order, some thousands at most; empty at the end."""
+        ...
+
+    def name_of(self, node: int) -> bytes:
+        """The last name under which the node was given out (also when it is stale); raises StaleNode if never."""
+        ...
+
+    async def readlink(self, node: int) -> bytes: ...
+
+    def version_gone(self, node: int) -> None:
+        """The data path met 412 or 404 for this node's version: from now on the node is stale and its names unknown."""
+        ...

@@ -1,0 +1,53 @@
+"""What the layers above may ask of OSS: the control plane (listings, HEAD) and the data plane (ranged GETs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from ossmount.errors import OssMountError
+from ossmount.model import ListPage, ObjectInfo, Version
+
+
+class ObjectLister(Protocol):
+    """The control plane of one bucket, as coroutines. Raises ossmount.errors."""
+
+    async def list_page(
+        self, prefix: bytes, *, delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
+    ) -> ListPage: ...
+
+    async def head(self, key: bytes) -> ObjectInfo: ...
+
+    async def symlink_target(self, key: bytes) -> bytes: ...
+
+
+class FetchRequest(NamedTuple):
+    """One ranged GET with If-Match, received into the slab."""
+
+    version: Version
+    start: int  # offset in the object
+    length: int  # bytes, at least 1
+    targets: tuple[tuple[int, int], ...]  # (offset in the slab, length) pieces that the range fills in order
+    demand: bool = True  # a reader waits for it; False: readahead
+
+
+#: Called with the number of bytes of the range that lie in the slab so far, in order; a hint, may never be called.
+FetchProgress = Callable[[int], None]
+#: Called exactly once for each fetch, also after cancel(): None once all bytes lie in the slab, else the failure.
+FetchDone = Callable[[OssMountError | None], None]
+
+
+class Fetcher(Protocol):
+    """The data plane. Retries inside the deadline, then fails; calls back on the event loop's thread."""
+
+    def fetch(self, request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:
+        """Starts a fetch and returns its number."""
+        ...
+
+    def promote(self, number: int) -> None:
+        """A reader waits now for what was readahead."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits any more. The targets may be written until done is called."""
+        ...
