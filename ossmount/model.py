@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
 #: What an operation returns whose answer is often in memory already: the answer, or a coroutine that yields it.
 #: The caller tests for a coroutine and starts a task for that case only (a task costs trio about 30 microseconds).
-Soon = T | Coroutine[Any, Any, T]
+Soon: TypeAlias = T | Coroutine[Any, Any, T]
 
 
 class Kind(enum.IntEnum):

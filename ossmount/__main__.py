@@ -1,0 +1,1 @@
+"""`python -m ossmount`: the same as the command `ossmount`."""
