@@ -41,9 +41,9 @@ _BY_STATUS: dict[int, type[OssMountError]] = {
 }
 
 _HINTS = {
-    "AccessDenied": "the credentials do not allow this (oss:ListObjects on the bucket and oss:GetObject on its objects are needed)",
+    "AccessDenied": "the credentials do not allow it: oss:ListObjects on the bucket and oss:GetObject below it are needed",
     "InvalidAccessKeyId": "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file",
-    "SignatureDoesNotMatch": "the access key secret is wrong (or --region): check OSS_ACCESS_KEY_SECRET or the credentials file",
+    "SignatureDoesNotMatch": "the secret (or --region) is wrong: check OSS_ACCESS_KEY_SECRET or the credentials file",
     "SecurityTokenExpired": "the temporary credentials have expired: get new ones",
     "InvalidSecurityToken": "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file",
     "RequestTimeTooSkewed": "the clock of this machine is more than 15 minutes off: set it (NTP)",
