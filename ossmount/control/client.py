@@ -15,12 +15,12 @@ class ControlError(Exception):
     """The daemon does not answer, or answered that it could not do it."""
 
 
-def ask(path: Path, command: str, *, timeout: float, **arguments: object) -> dict[str, Any]:
+def ask(path: str | Path, command: str, *, timeout: float, **arguments: object) -> dict[str, Any]:
     """The daemon's answer; raises ControlError. timeout: seconds for the whole conversation."""
     deadline = time.monotonic() + timeout
     received = bytearray()
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, address(path) as where:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, address(Path(path)) as where:
             connection.settimeout(timeout)
             connection.connect(where)
             connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")

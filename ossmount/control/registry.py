@@ -57,19 +57,21 @@ class Registry:
         return self._directory / (name + suffix)
 
     def write(self, record: Record) -> None:
-        """Atomically, and readable by its owner only."""
+        """Atomically, and readable by its owner only. Takes the place of a daemon that was killed."""
+        previous = self.find(record.mountpoint)
+        if previous is not None and not previous.alive():
+            self.remove(previous)
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".record-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(asdict(record), file)
         os.replace(temporary, self.path(record.mountpoint, ".json"))
 
     def remove(self, record: Record) -> None:
-        """Forgets a mount and its socket, unless another daemon has taken its place. The log stays."""
-        if self.find(record.mountpoint) != record:
-            return
-        for suffix in (".json", ".sock"):
-            with contextlib.suppress(FileNotFoundError):
-                self.path(record.mountpoint, suffix).unlink()
+        """Forgets a mount and its socket. The log stays, and so does the record of a daemon that took its place."""
+        with contextlib.suppress(FileNotFoundError):
+            Path(record.socket).unlink()
+        if self.find(record.mountpoint) == record:
+            self.path(record.mountpoint, ".json").unlink()
 
     def find(self, mountpoint: str) -> Record | None:
         return _read(self.path(mountpoint, ".json"))

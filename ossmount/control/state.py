@@ -32,7 +32,7 @@ def make_private(directory: Path) -> None:
     except OSError as error:
         raise CommandError(
             ExitCode.UNEXPECTED,
-            f"cannot create the state directory {directory}: {error.strerror}; set OSSMOUNT_STATE_DIR to a place that is writable",
+            f"cannot create the state directory {directory}: {error.strerror}; set OSSMOUNT_STATE_DIR to another place",
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise CommandError(
