@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -23,9 +24,11 @@ from ossmount.config import (
 )
 from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
+from ossmount.errors import OssMountError
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
@@ -47,7 +50,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     source = source_config(order, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
-    bucket = Bucket(source)
+    bucket = _bucket(source)
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     pool = FetchPool(source, fetch, slab.fd, slab.size)
@@ -62,13 +65,27 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
     return order, Parts(
-        verify=bucket.check,
+        verify=functools.partial(_verify, bucket),
         components=(Named("fetch", pool), Named("metadata", namespace)),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
         facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
     )
+
+
+def _bucket(source: SourceConfig) -> Bucket:
+    try:
+        return Bucket(source)
+    except ValueError as error:
+        raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
+
+
+async def _verify(bucket: Bucket) -> None:
+    try:
+        await bucket.check()
+    except OssMountError as failure:
+        raise refusal(failure) from failure
 
 
 def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
