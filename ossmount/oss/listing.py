@@ -62,7 +62,7 @@ def parse_size(text: str) -> int:
 def _parse(body: bytes) -> tuple[Fields, list[Fields], list[Fields]]:
     """The fields of the answer itself, of each Contents and of each CommonPrefixes.
 
-    UTF-8 is forced, whatever the document declares, and a DOCTYPE ends the parse before an entity can be declared.
+    A DOCTYPE, in whatever encoding the document comes, ends the parse before an entity can be declared.
     """
     top: Fields = {}
     found: dict[str, list[Fields]] = {"Contents": [], "CommonPrefixes": []}
