@@ -7,6 +7,7 @@ The bodies of expected answers go straight into the slab; everything else goes t
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import select
 import socket
@@ -17,6 +18,7 @@ from ossmount.oss.fetch.answer import MAX_HEAD, Chunks, Head, Malformed, parse_h
 from ossmount.oss.fetch.exchange import judge
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.link import WANT_WRITE, Link, PlainLink
+from ossmount.oss.fetch.resolver import Address
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged, of_status, stalled, transport
 
 if TYPE_CHECKING:
@@ -85,14 +87,16 @@ class Connection:
     """One TCP connection. At most one job at a time."""
 
     def __init__(
-        self, owner: Owner, poller: select.epoll, address: tuple[int, tuple[object, ...]], tunnel: Tunnel, timeouts: Timeouts, now: float
+        self, owner: Owner, poller: select.epoll, address: Address, tunnel: Tunnel, timeouts: Timeouts, now: float
     ) -> None:
-        """Begins to connect. address: family and socket address. Raises OSError."""
+        """Begins to connect. Raises OSError."""
         self._owner = owner
         self._poller = poller
         self._tunnel = tunnel
         self._timeouts = timeouts
-        family, self.address = address
+        self.address = address
+        family, peer = address
+        self._peer = str(peer[0])
         self._socket: socket.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._link: Link = PlainLink(self._socket)
         self._tls: TlsLink | None = None
@@ -106,12 +110,13 @@ class Connection:
         self.state = State.CONNECTING
         self.job: Job | None = None
         self.served = 0  # answers that came over this connection
+        self.reached = False  # TCP stood
         self.opened = now
         self.expires = now + timeouts.connect
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            error = self._socket.connect_ex(self.address)
-            if error not in (0, 115):  # EINPROGRESS
+            error = self._socket.connect_ex(peer)
+            if error not in (0, errno.EINPROGRESS):
                 raise OSError(error, os.strerror(error))
             poller.register(self._socket, self._mask)
         except OSError:
@@ -119,7 +124,7 @@ class Connection:
             raise
 
     def __repr__(self) -> str:
-        return f"<Connection to {self.address}: {self.state.value}, {self.served} served>"
+        return f"<Connection to {self._peer}: {self.state.value}, {self.served} served>"
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -143,7 +148,7 @@ class Connection:
     def time_out(self) -> None:
         """Nothing came until `expires`."""
         if self.state in (State.CONNECTING, State.TUNNEL, State.HANDSHAKE):
-            self._fail(transport(f"no connection to {self.address[0]} within {self._timeouts.connect:g} s"))
+            self._fail(transport(f"no connection to {self._peer} within {self._timeouts.connect:g} s"))
         elif self.state is State.HEAD and not self._partial:
             self._fail(stalled(f"no answer within {self._timeouts.first_byte:g} s"))
         elif self.state is not State.CLOSED:
@@ -165,7 +170,7 @@ class Connection:
         except Trouble as trouble:
             self._fail(trouble)
         except Malformed as malformed:
-            self._fail(damaged(f"{malformed} in the answer of {self.address[0]}"))
+            self._fail(damaged(f"{malformed} in the answer of {self._peer}"))
         except OSError as error:
             text = error.strerror or type(error).__name__
             self._fail(self._lost(text))
@@ -173,8 +178,8 @@ class Connection:
     def _lost(self, text: str) -> Trouble:
         """The connection broke: a kept-alive one before the answer began says nothing about the server."""
         if self.state is State.HEAD and self.served and not self._partial:
-            return Trouble(Unavailable, Retry.AT_ONCE, f"{self.address[0]}: kept-alive connection closed ({text})")
-        return transport(f"{self.address[0]}: {text} ({self.state.value})")
+            return Trouble(Unavailable, Retry.AT_ONCE, f"{self._peer}: kept-alive connection closed ({text})")
+        return transport(f"{self._peer}: {text} ({self.state.value})")
 
     def _fail(self, trouble: Trouble) -> None:
         job, self.job = self.job, None
@@ -220,6 +225,7 @@ class Connection:
         error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
+        self.reached = True
         if self._tunnel.connect:
             self.state = State.TUNNEL
             self._unsent = memoryview(self._tunnel.connect)
@@ -238,7 +244,7 @@ class Connection:
         if head.status == 407:
             raise Trouble(Unavailable, Retry.NEVER, "the proxy wants a user name and password: put them into the proxy's URL")
         if not 200 <= head.status <= 299 or rest:
-            raise transport(f"the proxy {self.address[0]} answered {head.status} to CONNECT")
+            raise transport(f"the proxy {self._peer} answered {head.status} to CONNECT")
         self._secure(now)
 
     def _secure(self, now: float) -> None:
@@ -416,7 +422,7 @@ class Connection:
         """The answer says that the job fails."""
         job, head = self.job, self._head
         assert job is not None and head is not None
-        trouble = of_status(head, bytes(self._partial))
+        trouble = of_status(head, bytes(self._partial), job.key)
         if not reusable or head.close or self._unsent:
             raise trouble
         self.job = job.connection = None

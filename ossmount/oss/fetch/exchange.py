@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ossmount.errors import Changed, Unavailable
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch.answer import Head, Malformed, content_range
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
-from ossmount.errors import Changed, Unavailable
 from ossmount.oss.signing import Signer
 
 _ETAG = re.compile(r"[!#-~]{1,256}")  # RFC 9110, 8.8.3, without obs-text

@@ -17,6 +17,7 @@ class Job:
 
     __slots__ = (
         "attempts",
+        "cancelled",
         "connection",
         "crc64",
         "damages",
@@ -51,6 +52,7 @@ class Job:
         self.connection: Connection | None = None
         self.crc64: int | None = None  # of the whole object, as the first answer said
         self.attempts = 0  # failed ones in a row that brought no byte
+        self.cancelled = False
         self.damages = 0
         self.reported = 0  # bytes that the daemon was told of
         self.started_at = 0  # bytes received when the current attempt began

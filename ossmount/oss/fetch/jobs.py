@@ -55,6 +55,12 @@ class JobQueue:
             return self._readahead.popitem(last=False)[1]
         return None
 
+    def put_back(self, job: Job) -> None:
+        """Undoes take()."""
+        queue = self._demand if job.demand else self._readahead
+        queue[job.number] = job
+        queue.move_to_end(job.number, last=False)
+
     def promote(self, number: int) -> None:
         """Moves a readahead that waits for a connection to the end of demand."""
         job = self._readahead.pop(number, None)

@@ -3,33 +3,11 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Final
 
-from ossmount.errors import (
-    Archived,
-    Changed,
-    Damaged,
-    DeadlineExceeded,
-    Denied,
-    OssMountError,
-    Throttled,
-    Unavailable,
-)
+from ossmount.errors import Damaged, DeadlineExceeded, OssMountError, Throttled, Unavailable
+from ossmount.oss.answers import failure_of, parse_refusal
 from ossmount.oss.fetch.answer import Head
-
-#: Codes of OSS that ask for fewer requests (OSS documentation, "503 status code").
-THROTTLING: Final = frozenset(
-    [
-        "DownloadTrafficRateLimitExceeded",
-        "QpsLimitExceeded",
-        "RequestRateLimitExceeded",
-        "SlowDown",
-        "TotalQpsLimitExceeded",
-        "TrafficRateLimitExceeded",
-    ]
-)
-_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 
 
 class Retry(enum.Enum):
@@ -40,6 +18,9 @@ class Retry(enum.Enum):
     SOON = "soon"  # transport: jittered exponential backoff
     LATER = "later"  # throttled: the same, from a longer delay on
     ONCE = "once"  # damaged: one more attempt from the first byte on
+
+
+_RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
 
 
 class Trouble(Exception):
@@ -70,33 +51,8 @@ def damaged(text: str) -> Trouble:
     return Trouble(Damaged, Retry.ONCE, text)
 
 
-def error_code(body: bytes) -> str:
-    """The Code of an OSS error answer (XML); "" where there is none."""
-    found = _CODE.search(body)
-    return found[1].decode() if found else ""
-
-
-def of_status(head: Head, body: bytes) -> Trouble:
-    """The trouble that an answer other than 200 and 206 stands for.
-
-    Codes: OSS documentation, "Error codes". 403, 404, 412 and 416 are never repeated.
-    """
-    code = error_code(body)
-    request_id = head.headers.get(b"x-oss-request-id", b"").decode("ascii", "replace")
-    text = f"OSS answered {head.status}{' ' + code if code else ''}{f' (request {request_id})' if request_id.isalnum() else ''}"
-    status = head.status
-    if status == 403 and code == "InvalidObjectState":
-        return Trouble(Archived, Retry.NEVER, f"{text}: the object is archived and must be restored first")
-    if code in THROTTLING or status == 429:
-        return Trouble(Throttled, Retry.LATER, text)
-    if status in (401, 403):
-        return Trouble(Denied, Retry.NEVER, text)
-    if status in (404, 412, 416) and code != "NoSuchBucket":
-        return Trouble(Changed, Retry.NEVER, f"{text}: the object is no longer the version that was listed")
-    if status == 503:
-        return Trouble(Throttled, Retry.LATER, text)
-    if status >= 500 or status == 408:
-        return transport(text)
-    if 300 <= status < 400:
-        return Trouble(Unavailable, Retry.NEVER, f"{text}: redirects are refused, check --endpoint")
-    return Trouble(Unavailable, Retry.NEVER, text)
+def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
+    """The trouble that an answer other than 200 and 206 stands for. 403, 404, 412 and 416 are never repeated."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers.items()}
+    failure = failure_of(parse_refusal(head.status, headers, body), f"GET {key!r}", listed=True)
+    return Trouble(type(failure), _RETRIES.get(type(failure), Retry.NEVER), str(failure))

@@ -47,6 +47,8 @@ FAILURES: Final[dict[str, type[errors.OssMountError]]] = {
         errors.DeadlineExceeded,
         errors.Denied,
         errors.Throttled,
+        errors.NotFound,
+        errors.OssMountError,
         errors.Unavailable,
     )
 }
