@@ -47,7 +47,8 @@ class Session:
         self._region = region_name(source.region)
         self._proxies = {"http": source.proxy, "https": source.proxy} if source.proxy else None
         logging.getLogger("oss2").setLevel(logging.WARNING)  # at DEBUG it logs security tokens
-        self._session = oss2.Session(adapter=_Adapter(pool_connections=1, pool_maxsize=connections))
+        kind = _Adapter if self._endpoint.tls else requests.adapters.HTTPAdapter  # authorities take 50 ms to load
+        self._session = oss2.Session(adapter=kind(pool_connections=1, pool_maxsize=connections))
         inner = self._session.session
         inner.trust_env = False  # else ~/.netrc would replace the signature; proxies come from the configuration
         inner.get_redirect_target = lambda _response: None  # not followed: a signature is for one host
