@@ -88,7 +88,7 @@ class Accounts:
             or request.query.get("x-oss-security-token")
             or request.query.get("X-Amz-Security-Token", "")
         )
-        if account.security_token and not token:  # OSS does not know a temporary key without its token
+        if bool(account.security_token) != bool(token):  # a temporary key is none without its token, and the reverse
             raise OssError("InvalidAccessKeyId", details=details)
         if not hmac.compare_digest(account.security_token.encode(), token.encode()):
             raise OssError("InvalidSecurityToken", details=details)

@@ -29,6 +29,7 @@ class Journal:
     """Entries in the order of arrival. Safe on any thread; iterate over it or index it like a list."""
 
     def __init__(self) -> None:
+        self.keep: int | None = None  # entries kept at most, the newest; None for all
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
         self._in_flight = 0
@@ -64,6 +65,8 @@ class Journal:
     def enter(self, entry: Entry) -> None:
         with self._lock:
             self._entries.append(entry)
+            if self.keep is not None and len(self._entries) > self.keep:
+                del self._entries[0]
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)
 
