@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class FakeFetcher:
             return number
         self.pending.append(Fetch(number, request, done, progress))
         self.check_targets()
+        for offset, length in request.targets:
+            self.slab.view[offset : offset + length] = b"\xee" * length  # whoever reads it before it came is found out
         return number
 
     def promote(self, number: int) -> None:
@@ -71,7 +74,7 @@ class FakeFetcher:
     def check_targets(self) -> None:
         """No two fetches under way may write to the same memory."""
         targets = sorted(target for fetch in self.pending for target in fetch.request.targets)
-        for (start, length), (following, _) in zip(targets, targets[1:], strict=False):
+        for (start, length), (following, _) in itertools.pairwise(targets):
             assert start + length <= following
         assert not targets or sum(targets[-1]) <= self.slab.size
 
