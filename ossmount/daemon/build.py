@@ -70,6 +70,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
+        requests=functools.partial(_requests, bucket, pool),
         facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
     )
 
@@ -86,6 +87,13 @@ async def _verify(bucket: Bucket) -> None:
         await bucket.check()
     except OssMountError as failure:
         raise refusal(failure) from failure
+
+
+def _requests(bucket: Bucket, pool: FetchPool) -> dict[str, int]:
+    """Requests made to OSS, each attempt counted: those of the control plane by kind, and get for those of file data."""
+    control, data = bucket.facts()["requests"], pool.facts().get("requests", 0)
+    assert isinstance(control, dict) and isinstance(data, int)
+    return {"list": 0, "head": 0, **{kind.lower(): number for kind, number in control.items()}, "get": data}
 
 
 def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:

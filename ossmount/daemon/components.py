@@ -31,4 +31,5 @@ class Parts(NamedTuple):
     channel: Channel
     channel_reason: str
     fetch_pids: Callable[[], list[int]]
+    requests: Callable[[], dict[str, int]]  # made to OSS so far, by kind: list, head, get, …
     facts: dict[str, Callable[[], dict[str, object]]]  # for `ossmount status`, by component

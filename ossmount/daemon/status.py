@@ -9,6 +9,7 @@ from typing import Any
 
 from ossmount.daemon.components import Parts
 from ossmount.daemon.order import Order
+from ossmount.daemon.processes import descendants
 
 
 class Status:
@@ -31,7 +32,7 @@ class Status:
             "channel": channel.get("name"),
             "channel_reason": self._parts.channel_reason,
             "uptime": round(self._now() - self._begin, 3),
-            "pids": [os.getpid(), *fetch_pids],
+            "pids": sorted({os.getpid(), *descendants(os.getpid()), *fetch_pids}),
             "daemon_pid": os.getpid(),
             "keeper_pid": None,
             "fetch_pids": fetch_pids,
@@ -39,9 +40,6 @@ class Status:
             "options": {
                 name: {"value": value, "origin": origin} for name, (value, origin) in self._order.settings.shown().items()
             },
-            "counters": {
-                "kernel": channel.get("counters", {}),
-                **{name: part.get("counters", part) for name, part in facts.items()},
-            },
+            "counters": {**self._parts.requests(), "kernel": channel.get("counters", {})},
             "facts": {"channel": channel, **facts},
         }

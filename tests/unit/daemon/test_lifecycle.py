@@ -86,7 +86,7 @@ async def right() -> None:
 
 def parts(channel: FakeChannel, *components: Component, verify: Callable[[], Awaitable[None]] = right) -> Parts:
     named = tuple(Named(f"part {number}", component) for number, component in enumerate(components))
-    return Parts(verify, named, channel, "asked for", list, {})
+    return Parts(verify, named, channel, "asked for", list, dict, {})
 
 
 def run(
