@@ -134,7 +134,9 @@ class Gets:
         token = ""
         page = memoryview(bytearray(4 << 20))
         while True:
-            path = f"/{self._bucket}?list-type=2&max-keys=1000&prefix={key}/" + (f"&continuation-token={token}" if token else "")
+            path = f"/{self._bucket}?list-type=2&max-keys=1000&prefix={key}/" + (
+                f"&continuation-token={token}" if token else ""
+            )
             text = bytes(page[: self._get(path, b"", page)])
             sizes = _ENTRY.findall(text)
             files += len(sizes)

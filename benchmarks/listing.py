@@ -164,7 +164,7 @@ class Page(NamedTuple):
 
     runs: list[tuple[int, int]]
     prefixes: list[bytes]
-    count: int
+    names: int  # keys and prefixes
     last: bytes  # where the next page goes on; b"" when this one is the last
 
 
@@ -231,7 +231,7 @@ def render(index: Index, bucket: str, query: Query, found: Page) -> bytes:
         b"<IsTruncated>%s</IsTruncated>" % (b"true" if found.last else b"false"),
     ]
     if query.version == 2:
-        head.append(b"<KeyCount>%d</KeyCount>" % found.count)
+        head.append(b"<KeyCount>%d</KeyCount>" % found.names)
         if found.last:
             head.append(b"<NextContinuationToken>%s</NextContinuationToken>" % token_of(found.last).encode())
     else:

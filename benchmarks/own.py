@@ -89,5 +89,6 @@ def _pids(text: str) -> list[int]:
     return [int(pid) for mount in mounts_ for pid in mount.get("pids", [])]
 
 
-def known() -> list[OwnPeer]:
-    return [OwnPeer("ossmount"), OwnPeer("ossmount-pyfuse3", ("--channel", "pyfuse3"))]
+def known(options: tuple[str, ...] = ()) -> list[OwnPeer]:
+    """ossmount over each of its channels; options are passed to `ossmount mount`."""
+    return [OwnPeer("ossmount", options), OwnPeer("ossmount-pyfuse3", ("--channel", "pyfuse3", *options))]

@@ -7,6 +7,7 @@ which a TOML file or the command line can also describe (see README.md).
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shlex
 import shutil
@@ -24,7 +25,6 @@ from benchmarks.access import Place
 from benchmarks.processes import end, wait_until
 
 MOUNT_LIMIT = 60.0  # seconds until a mount must answer
-KEY_ID, SECRET = "bench-id", "bench-secret"  # the store ignores signatures, the clients want to make them
 
 
 class MountFailed(Exception):
@@ -69,13 +69,15 @@ class Peer(Protocol):
 
 def environment(target: Target, extra: Mapping[str, str]) -> dict[str, str]:
     """Credentials as OSS and S3 clients look for them; caches and sockets below the target's scratch folder."""
+    # Our own store ignores signatures, but the clients want to make them.
+    key_id, secret = os.environ.get("OSS_ACCESS_KEY_ID", "bench-id"), os.environ.get("OSS_ACCESS_KEY_SECRET", "bench-secret")
     own = {
-        "OSS_ACCESS_KEY_ID": KEY_ID,
-        "OSS_ACCESS_KEY_SECRET": SECRET,
-        "AWS_ACCESS_KEY_ID": KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWSACCESSKEYID": KEY_ID,
-        "AWSSECRETACCESSKEY": SECRET,
+        "OSS_ACCESS_KEY_ID": key_id,
+        "OSS_ACCESS_KEY_SECRET": secret,
+        "AWS_ACCESS_KEY_ID": key_id,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWSACCESSKEYID": key_id,
+        "AWSSECRETACCESSKEY": secret,
         "XDG_CACHE_HOME": str(target.scratch / "cache"),
         "XDG_STATE_HOME": str(target.scratch / "state"),
         "XDG_RUNTIME_DIR": str(target.scratch / "run"),
@@ -89,7 +91,7 @@ class CommandPeer:
     """A command that mounts and stays in the foreground.
 
     In the command, the values of `variables` and the texts of `files` (written into the scratch folder before),
-    {bucket} {url} {address} {mountpoint} {scratch} stand for the target's.
+    {bucket} {url} {address} {path_style} {mountpoint} {scratch} stand for the target's.
     """
 
     name: str
@@ -148,42 +150,13 @@ def _fill(text: str, target: Target) -> str:
         "bucket": target.bucket,
         "url": target.url,
         "address": target.url.removeprefix("http://"),
+        "path_style": str("//127.0.0.1" in target.url).lower(),
         "mountpoint": str(target.mountpoint),
         "scratch": str(target.scratch),
     }
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
     return text
-
-
-@dataclass(frozen=True)
-class LocalPeer:
-    """The data's own folder, read without any of us: the kernel's page cache is the limit of everything warm."""
-
-    name: str = "local"
-    kind: str = "local"
-
-    def missing(self) -> str:
-        return ""
-
-    @contextlib.contextmanager
-    def mounted(self, target: Target) -> Iterator[Mounted]:
-        yield Mounted(Place(str(target.data / target.bucket)), list, 0.0)
-
-
-@dataclass(frozen=True)
-class RawPeer:
-    """Ranged GETs from plain sockets with as many connections as there are readers: no FUSE, no client library."""
-
-    name: str = "raw"
-    kind: str = "gets"
-
-    def missing(self) -> str:
-        return ""
-
-    @contextlib.contextmanager
-    def mounted(self, target: Target) -> Iterator[Mounted]:
-        yield Mounted(Place("", int(target.url.rpartition(":")[2]), target.bucket), list, 0.0)
 
 
 def rclone_binary() -> str:
@@ -201,9 +174,8 @@ RCLONE_VARIABLES = {
     "RCLONE_CONFIG_BENCH_TYPE": "s3",
     "RCLONE_CONFIG_BENCH_PROVIDER": "Alibaba",
     "RCLONE_CONFIG_BENCH_ENDPOINT": "{url}",
-    "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID": KEY_ID,
-    "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY": SECRET,
-    "RCLONE_CONFIG_BENCH_FORCE_PATH_STYLE": "true",
+    "RCLONE_CONFIG_BENCH_ENV_AUTH": "true",
+    "RCLONE_CONFIG_BENCH_FORCE_PATH_STYLE": "{path_style}",
 }
 S3FS = ("s3fs", "{bucket}", "{mountpoint}", "-f", "-o", "url={url},use_path_request_style,ro,sigv2,nomultipart")
 
@@ -214,15 +186,15 @@ def _rclone(name: str, *extra: str) -> CommandPeer:
 
 
 def known() -> list[Peer]:
-    """The peers that need no description by the user, but ossmount and the null filesystem."""
+    """The peers that need no description by the user, but ossmount and the limits."""
     s3fs = CommandPeer("s3fs", S3FS, install="apt-get install s3fs")
-    return [_rclone("rclone"), _rclone("rclone-tuned", *RCLONE_TUNED), s3fs, RawPeer(), LocalPeer()]
+    return [_rclone("rclone"), _rclone("rclone-tuned", *RCLONE_TUNED), s3fs]
 
 
 def from_file(path: Path) -> list[CommandPeer]:
     """Peers described in a TOML file, one table each; raises ValueError naming the file and the entry."""
     try:
-        import tomllib
+        tomllib = importlib.import_module("tomllib")
     except ImportError as error:  # Python 3.10 has no TOML reader
         raise ValueError(f"--peer-file {path}: needs Python 3.11; use --peer-command instead") from error
     try:
@@ -234,7 +206,7 @@ def from_file(path: Path) -> list[CommandPeer]:
 
 def _from_table(path: Path, name: str, table: Any) -> CommandPeer:
     if not isinstance(table, dict) or not isinstance(table.get("command"), list) or not table["command"]:
-        raise ValueError(f"--peer-file {path}: [{name}] needs command = [\"PROGRAM\", …]")
+        raise ValueError(f'--peer-file {path}: [{name}] needs command = ["PROGRAM", …]')
     unknown = set(table) - {"command", "environment", "files", "install"}
     if unknown:
         raise ValueError(f"--peer-file {path}: [{name}] has unknown entries: {', '.join(sorted(unknown))}")
@@ -249,5 +221,7 @@ def from_text(text: str) -> CommandPeer:
     name, _, command = text.partition("=")
     parts = shlex.split(command)
     if not name or not parts or "{mountpoint}" not in command:
-        raise ValueError(f"--peer-command {text!r}: write NAME=COMMAND with {{mountpoint}}, {{bucket}} and {{url}} in the command")
+        raise ValueError(
+            f"--peer-command {text!r}: write NAME=COMMAND with {{mountpoint}}, {{bucket}} and {{url}} in the command"
+        )
     return CommandPeer(name, tuple(parts))

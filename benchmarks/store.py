@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.network import Network
 from benchmarks.processes import end, own_environment, wait_until
@@ -64,8 +65,9 @@ SYNTHETIC = """\
     location ~ "^/synthetic-" {{ {proxy} }}
 """
 
-PROXY = """proxy_pass http://lister; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Bench-Delay {delay};
-      proxy_set_header X-Bench-Prefix "{vhost}"; proxy_buffering off; proxy_intercept_errors off;"""
+PROXY = """proxy_pass http://lister; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header X-Bench-Delay {delay}; proxy_set_header X-Bench-Prefix "{vhost}";
+      proxy_buffering off; proxy_intercept_errors off;"""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,38 @@ def _server(network: Network, port: int, root: Path, vhost: str) -> str:
     )
 
 
-class Store:
-    """A running store. Use serve(), which ends it."""
+class Store(Protocol):
+    """What the rounds need of a store."""
+
+    def url(self, network: Network) -> str: ...
+
+    def mark(self) -> int:
+        """A place in the request log."""
+        ...
+
+    def requests(self, since: int) -> Requests:
+        """The requests logged since a mark."""
+        ...
+
+
+class RealStore:
+    """OSS itself: somebody else's log, so no requests are counted."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def url(self, network: Network) -> str:
+        return self._endpoint
+
+    def mark(self) -> int:
+        return 0
+
+    def requests(self, since: int) -> Requests:
+        return Requests()
+
+
+class LocalStore:
+    """Our own running nginx. Use serve(), which ends it."""
 
     def __init__(self, scratch: Path, ports: Sequence[tuple[Network, int]]) -> None:
         self._log = scratch / "access.log"
@@ -125,7 +157,6 @@ class Store:
         return f"http://127.0.0.1:{self.port(network)}"
 
     def mark(self) -> int:
-        """A place in the request log; nginx writes each line before it takes that connection's next request."""
         return self._log.stat().st_size
 
     def requests(self, since: int) -> Requests:
@@ -167,7 +198,7 @@ def _path() -> str:
 
 
 @contextlib.contextmanager
-def serve(scratch: Path, root: Path, networks: Sequence[Network]) -> Iterator[Store]:
+def serve(scratch: Path, root: Path, networks: Sequence[Network]) -> Iterator[LocalStore]:
     """Serves the buckets below root for each of the networks until the context ends."""
     missing = missing_software()
     if missing:
@@ -175,7 +206,7 @@ def serve(scratch: Path, root: Path, networks: Sequence[Network]) -> Iterator[St
     with contextlib.ExitStack() as stack:
         _start_lister(stack, scratch, root)
         ports = _start_nginx(stack, scratch, root, networks)
-        yield Store(scratch, ports)
+        yield LocalStore(scratch, ports)
 
 
 def _start_lister(stack: contextlib.ExitStack, scratch: Path, root: Path) -> None:
