@@ -186,3 +186,10 @@ NOTIFY_INVAL_ENTRY_OUT = Struct("=QII")  # fuse_notify_inval_entry_out: parent, 
 
 IN_HEADER_SIZE = IN_HEADER.size
 OUT_HEADER_SIZE = OUT_HEADER.size
+
+# fuse_out_header and a body of fixed size in one piece, so that an answer is packed and written at once
+ENTRY_ANSWER = Struct("=IiQ" + _ENTRY + _ATTR)
+ATTR_ANSWER = Struct("=IiQQII" + _ATTR)
+OPEN_ANSWER = Struct("=IiQQIi")
+GETXATTR_ANSWER = Struct("=IiQII")
+STATFS_ANSWER = Struct("=IiQQQQQQIIII24x")

@@ -86,6 +86,38 @@ def content_range(value: bytes) -> tuple[int, int, int | None]:
     return int(first), int(last) + 1, None if size == b"*" else int(size)
 
 
+class HeadReader:
+    """Finds the heads in what is received, in whatever pieces it comes."""
+
+    __slots__ = ("_partial",)
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+
+    @property
+    def begun(self) -> bool:
+        """Some of a head is there, but not all."""
+        return bool(self._partial)
+
+    def feed(self, data: memoryview) -> tuple[Head, memoryview] | None:
+        """A head and the bytes that follow it, or None while it is not complete. Raises Malformed."""
+        if not self._partial:
+            # 4 KiB: all of an ordinary head, without copying the body that may follow
+            raw = bytes(data[:4096])
+            end = raw.find(b"\r\n\r\n")
+            if end >= 0:
+                return parse_head(raw[:end]), data[end + 4 :]
+        self._partial += data
+        end = self._partial.find(b"\r\n\r\n")
+        if end > MAX_HEAD or (end < 0 and len(self._partial) > MAX_HEAD):
+            raise Malformed("more than 64 KiB of headers")
+        if end < 0:
+            return None
+        raw = bytes(self._partial)
+        self._partial.clear()
+        return parse_head(raw[:end]), memoryview(raw)[end + 4 :]
+
+
 class Chunks:
     """Takes a chunked body apart, fed in any pieces."""
 

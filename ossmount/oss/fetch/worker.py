@@ -15,12 +15,13 @@ from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch import backoff, wire
-from ossmount.oss.fetch.connection import Connection, State, Timeouts, Tunnel
+from ossmount.oss.fetch.connection import Connection, State, Timeouts
 from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
 from ossmount.oss.fetch.resolver import Address, Resolver
 from ossmount.oss.fetch.settings import WorkerSettings
+from ossmount.oss.fetch.transport import Tunnel
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged, transport
 from ossmount.oss.signing import Signer
 
@@ -90,7 +91,7 @@ class Worker:
             for fd, events in ready:
                 connection = connections.get(fd)
                 if connection is not None:
-                    connection.ready(events, now)
+                    connection.ready(now)
                 elif fd == resolver:
                     self._resolver.arrived()
                 elif fd == control and events & ~select.EPOLLOUT and not self._listen():
