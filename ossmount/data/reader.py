@@ -237,7 +237,7 @@ class ObjectReader:
             while self._pump_again and self._queue:
                 self._pump_again = False
                 read = self._queue.popleft()
-                if self._resume(read):
+                if self._resume(read) or (not self._transfers and self._resume_alone(read)):
                     self._pump_again = True
                 else:
                     self._queue.appendleft(read)
@@ -252,6 +252,15 @@ class ObjectReader:
             read.done(failure)
             return True
         return self._begin(read, pages, gaps, None)
+
+    def _resume_alone(self, read: PendingRead) -> bool:
+        """Begins a read for which there is no room although nothing is under way.
+
+        The pages that it needs only a part of take that room; without them its own bytes fit.
+        """
+        for page in self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))[0]:
+            self._cache.drop(page)
+        return self._resume(read)
 
     def _reclaim(self, size: int) -> None:
         """Cancels what is fetched ahead with nobody waiting, the latest first, until so many bytes will come free."""

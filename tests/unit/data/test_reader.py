@@ -241,6 +241,14 @@ def test_a_read_larger_than_the_memory_is_refused() -> None:
         assert world.read_through(version, 0, 60 * KIB) == world.data(version, 0, 60 * KIB)
 
 
+def test_a_read_that_needs_a_little_of_a_page_that_takes_its_room() -> None:
+    with World(memory=32 * KIB) as world:
+        version = world.add(8 * MIB)
+        world.read_through(version, 4 * MIB, 20 * KIB)
+        offset = 4 * MIB + 16 * KIB + 1
+        assert world.read_through(version, offset, 16 * KIB) == world.data(version, offset, 16 * KIB)
+
+
 def test_a_fetcher_that_fails_at_once() -> None:
     with World() as world:
         version = world.add(MIB)
