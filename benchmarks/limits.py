@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.access import Place
-from benchmarks.peers import Mounted, Peer, Target
+from benchmarks.peers import CommandPeer, Mounted, Peer, Target
+from benchmarks.processes import CHECKOUT
+from benchmarks.scenarios.base import NULL_FILES, NULL_SIZE
 
 
 @dataclass(frozen=True)
@@ -40,5 +43,12 @@ class RawPeer:
         yield Mounted(Place("", int(target.url.rpartition(":")[2]), target.bucket), list, 0.0)
 
 
+def _null(name: str, channel: str) -> CommandPeer:
+    """benchmarks/null_filesystem.py: what FUSE and one of our channels can do when every answer is in memory."""
+    command = (sys.executable, "-m", "benchmarks.null_filesystem", "{mountpoint}", "--channel", channel)
+    size = ("--files", str(NULL_FILES), "--size", str(NULL_SIZE))
+    return CommandPeer(name, (*command, *size), {"PYTHONPATH": str(CHECKOUT)}, kind="null")
+
+
 def known() -> list[Peer]:
-    return [RawPeer(), LocalPeer()]
+    return [_null("null", "kernel"), _null("null-pyfuse3", "pyfuse3"), RawPeer(), LocalPeer()]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from benchmarks.listing import FolderIndex, Index, Query, find, page, render, synthetic
+from benchmarks.listing import Index, Query, find, page, read_folder, render, synthetic
 
 MAX_KEYS = 1_000  # what OSS gives on one page at most
 DEFAULT_KEYS = 100  # what OSS gives when max-keys is not said
@@ -41,7 +41,7 @@ class Buckets:
 
     def __init__(self, root: Path) -> None:
         folders = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-        self._indices: dict[str, Index] = {folder.name: FolderIndex(str(folder)) for folder in folders}
+        self._indices: dict[str, Index] = {folder.name: read_folder(str(folder)) for folder in folders}
 
     def answer(self, request: Request) -> Answer:
         index = self._indices.get(request.bucket) or synthetic(request.bucket)

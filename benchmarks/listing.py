@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, overload
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -50,23 +50,28 @@ def contents(key: bytes, size: int, mtime: int) -> bytes:
     )
 
 
-class FolderIndex:
-    """A folder on disk as a bucket, read once. Keys are restricted to characters that need no encoding at all."""
+def read_folder(folder: str) -> FixedIndex:
+    """A folder on disk as a bucket."""
+    rows = []
+    for base, _, files in os.walk(folder):
+        for file in files:
+            path = os.path.join(base, file)
+            status = os.stat(path)
+            rows.append((os.path.relpath(path, folder).encode(), status.st_size, int(status.st_mtime)))
+    return FixedIndex(rows)
 
-    def __init__(self, folder: str) -> None:
-        rows = []
-        for base, _, files in os.walk(folder):
-            for file in files:
-                path = os.path.join(base, file)
-                status = os.stat(path)
-                rows.append((os.path.relpath(path, folder).encode(), status.st_size, int(status.st_mtime)))
-        rows.sort()
+
+class FixedIndex:
+    """Rows of (key, size, mtime), held with their XML. Keys are restricted to characters that need no encoding at all."""
+
+    def __init__(self, rows: Iterable[tuple[bytes, int, int]]) -> None:
+        rows = sorted(rows)
         self._keys = [row[0] for row in rows]
         self._sizes = [row[1] for row in rows]
         self._mtimes = [row[2] for row in rows]
         for key in self._keys:
             if not SAFE.issuperset(key):
-                raise ValueError(f"{folder}: key {key!r} has characters that the lister does not encode")
+                raise ValueError(f"key {key!r} has characters that the lister does not encode")
         self._contents = [contents(*row) for row in rows]
 
     def __len__(self) -> int:

@@ -130,7 +130,9 @@ class CommandPeer:
             stack.callback(end, process)
             stack.callback(_detach, target.mountpoint)
             wait_for_mount(target.mountpoint, lambda: process.poll() is not None, log)
-            yield Mounted(Place(str(target.mountpoint)), lambda: [process.pid], time.monotonic() - began)
+            yield Mounted(
+                Place(str(target.mountpoint), null=self.kind == "null"), lambda: [process.pid], time.monotonic() - began
+            )
 
 
 def wait_for_mount(mountpoint: Path, ended: Callable[[], bool], log: Path) -> None:

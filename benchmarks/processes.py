@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], bool], limit: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise TimedOut(f"{what} within {limit:g} s")
         time.sleep(pause)
-        pause = min(0.05, pause * 1.5)
+        pause = min(0.01, pause * 1.5)
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> None:

@@ -12,7 +12,8 @@ from benchmarks.rounds import Measurement
 from benchmarks.scenarios import SCENARIOS
 
 OURS = "ossmount"
-LIMITS = ("null", "raw", "local")  # not rivals: what the machine can do at all
+LIMITS = ("null", "null-pyfuse3", "raw", "local")  # not rivals: what the machine can do at all
+EVERYWHERE = ("local", "null", "null-pyfuse3")  # measured once, shown beside every network
 COLUMNS = ("ossmount", "ossmount-pyfuse3", "rclone", "rclone-tuned", "s3fs")  # first, in this order
 
 
@@ -146,7 +147,7 @@ def rows_of(found: Table, network: str) -> dict[Row, dict[str, Cell]]:
             for other, others in found.rows.items()
             if other._replace(network=network) == row
             for peer, cell in others.items()
-            if peer == "local"
+            if peer in EVERYWHERE
         }
         rows[row] = {**local, **cells}
     return rows

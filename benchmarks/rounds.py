@@ -75,15 +75,18 @@ class Bench(NamedTuple):
     bucket: str = ""  # instead of the scenario's own
 
 
+ONCE = ("local", "null")  # kinds of peers that ask no store: one network is enough
+
+
 def plan(scenarios: Sequence[Scenario], peers: Sequence[Peer], networks: Sequence[Network], rounds: int) -> list[Run]:
-    """Systems alternate inside each round (A B A B): what drifts hits all of them. Local files know no network: once."""
+    """Systems alternate inside each round (A B A B): what drifts hits all of them. What asks no store runs once."""
     runs = []
     for scenario in scenarios:
         for place, network in enumerate(networks):
             for round_ in range(rounds):
                 for peer in peers:
                     run = Run(scenario, peer, network, round_)
-                    if run.phases and (peer.kind != "local" or place == 0):
+                    if run.phases and (peer.kind not in ONCE or place == 0):
                         runs.append(run)
     return runs
 

@@ -13,10 +13,13 @@ from benchmarks.data import BUCKET, Scale, train_key, train_sizes
 from benchmarks.peers import Mounted
 from benchmarks.worker import Task
 
-MOUNT, GETS, LOCAL = "mount", "gets", "local"  # kinds of peers
-FILES = frozenset({MOUNT, LOCAL})
-ALL = frozenset({MOUNT, GETS, LOCAL})
-MOUNTS = frozenset({MOUNT})
+MOUNT, GETS, LOCAL, NULL = "mount", "gets", "local", "null"  # kinds of peers
+BUCKET_MOUNTS = frozenset({MOUNT})
+MOUNTS = frozenset({MOUNT, NULL})
+DATA = frozenset({MOUNT, LOCAL})  # files that hold the data
+FILES = frozenset({MOUNT, LOCAL, NULL})
+ALL = frozenset({MOUNT, GETS, LOCAL, NULL})
+NULL_FILES, NULL_SIZE = 10_000, 110_000  # what the null file system is started with
 
 
 class Context(NamedTuple):
@@ -87,8 +90,15 @@ def shares(items: Sequence[Any], readers: int) -> list[list[Any]]:
     return [list(items[reader::readers]) for reader in range(min(readers, len(items)))]
 
 
+def big_key(context: Context) -> str:
+    """The one large file, of at least scale.big bytes."""
+    return "big" if context.mounted.place.null else "big/0.bin"
+
+
 def epoch_order(context: Context) -> list[tuple[str, int]]:
     """The (key, size) of the files of one epoch, in random order."""
     sizes = train_sizes(context.scale)
     chosen = context.random("epoch").sample(range(len(sizes)), context.scale.epoch_files)
+    if context.mounted.place.null:
+        return [(f"f{number}", NULL_SIZE) for number in chosen]
     return [(train_key(context.scale, number), sizes[number]) for number in chosen]

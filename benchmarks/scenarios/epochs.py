@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import ALL, FILES, MOUNTS, Context, Phase, Scenario, epoch_order, rate, shares
+from benchmarks.scenarios.base import ALL, DATA, FILES, MOUNTS, Context, Phase, Scenario, epoch_order, rate, shares
 from benchmarks.worker import Record
 
 
@@ -20,7 +20,7 @@ def read_files(place: Place, arguments: dict[str, Any], record: Record) -> None:
         content = files.read_file(key, size)
         if len(content) != size:
             raise ValueError(f"{key}: {len(content)} bytes read, {size} are there")
-        data.check(data.digest(key), 0, content)
+        data.check(place.digest(key), 0, content)
         record.done(size)
 
 
@@ -110,7 +110,7 @@ SCENARIOS = (
         "the same through torch's DataLoader",
         rate("files"),
         ("train",),
-        (Phase("cold", _load, FILES), Phase("warm", _load, FILES)),
+        (Phase("cold", _load, DATA), Phase("warm", _load, DATA)),
         missing=_no_torch,
     ),
 )

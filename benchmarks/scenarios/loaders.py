@@ -19,7 +19,7 @@ import lmdb
 from benchmarks import data, formats
 from benchmarks.access import Place
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import FILES, MB_PER_SECOND, MILLISECONDS, Context, Phase, Scenario, cold_and_warm, rate
+from benchmarks.scenarios.base import DATA, MB_PER_SECOND, MILLISECONDS, Context, Phase, Scenario, cold_and_warm, rate
 from benchmarks.worker import Record
 
 IMPORT = "import sys, numpy; sys.exit(not numpy.__file__.startswith(sys.argv[1]))"
@@ -30,7 +30,9 @@ def import_numpy(place: Place, arguments: dict[str, Any], record: Record) -> Non
     folder = f"{place.root}/packages"
     environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
     record.begin()
-    subprocess.run([sys.executable, "-s", "-S", "-c", IMPORT, folder], env=environment, check=True)
+    done = subprocess.run([sys.executable, "-s", "-S", "-c", IMPORT, folder], env=environment, capture_output=True, check=False)
+    if done.returncode:
+        raise ValueError(f"import numpy failed: {done.stderr.decode(errors='replace').strip()[-300:] or 'found elsewhere'}")
     record.done(0)
 
 
@@ -143,7 +145,7 @@ def _lmdb(context: Context) -> Outcome:
 
 
 def _cold(measure: Any) -> tuple[Phase, ...]:
-    return (Phase("cold", measure, FILES),)
+    return (Phase("cold", measure, DATA),)
 
 
 SCENARIOS = (
@@ -152,7 +154,7 @@ SCENARIOS = (
         "python -c 'import numpy', numpy in the bucket",
         MILLISECONDS,
         ("packages",),
-        cold_and_warm(_import, FILES),
+        cold_and_warm(_import, DATA),
     ),
     Scenario("safetensors", "a safetensors file loaded through mmap", MB_PER_SECOND, ("safetensors",), _cold(_safetensors)),
     Scenario("webdataset", "tar shards streamed, a reader each", MB_PER_SECOND, ("webdataset",), _cold(_webdataset)),

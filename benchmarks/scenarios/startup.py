@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import ALL, FILES, MILLISECONDS, MOUNTS, Context, Phase, Scenario, epoch_order, rate
+from benchmarks.scenarios.base import ALL, FILES, MILLISECONDS, MOUNTS, NULL_SIZE, Context, Phase, Scenario, epoch_order, rate
 from benchmarks.worker import Record
 
 
@@ -20,7 +20,7 @@ def first_byte(place: Place, arguments: dict[str, Any], record: Record) -> None:
     count = files.pread(handle, buffer[: arguments["size"]], 0)
     files.close(handle)
     record.done(count)
-    data.check(data.digest(arguments["key"]), 0, buffer[:count])
+    data.check(place.digest(arguments["key"]), 0, buffer[:count])
 
 
 def open_many(place: Place, arguments: dict[str, Any], record: Record) -> None:
@@ -33,7 +33,7 @@ def open_many(place: Place, arguments: dict[str, Any], record: Record) -> None:
         count = files.pread(handle, buffer, 0)
         if count != len(buffer):
             raise ValueError(f"{key}: {count} bytes, wanted {len(buffer)}")
-        data.check(data.digest(key), 0, buffer)
+        data.check(place.digest(key), 0, buffer)
         record.done(count)
     for handle in handles:
         files.close(handle)
@@ -50,7 +50,10 @@ def _first_byte(context: Context) -> Outcome:
 
 
 def _open_many(context: Context) -> Outcome:
-    files = [(data.train_key(context.scale, number), size) for number, size in enumerate(data.train_sizes(context.scale))]
+    if context.mounted.place.null:
+        files = [(f"f{number}", NULL_SIZE) for number in range(context.scale.open_files)]
+    else:
+        files = [(data.train_key(context.scale, number), size) for number, size in enumerate(data.train_sizes(context.scale))]
     return context.run(f"{__name__}:open_many", [{"files": files[: context.scale.open_files]}])
 
 

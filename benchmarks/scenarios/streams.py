@@ -11,7 +11,19 @@ from typing import Any
 from benchmarks import data
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import ALL, FILES, MB_PER_SECOND, Context, Phase, Scenario, cold_and_warm, rate
+from benchmarks.scenarios.base import (
+    ALL,
+    DATA,
+    FILES,
+    MB_PER_SECOND,
+    NULL,
+    Context,
+    Phase,
+    Scenario,
+    big_key,
+    cold_and_warm,
+    rate,
+)
 from benchmarks.worker import Record
 
 CHUNK = 1 << 20  # bytes of each sequential read(2)
@@ -22,7 +34,7 @@ STRIDE = 1 << 20
 def read_at(place: Place, arguments: dict[str, Any], record: Record) -> None:
     """Reads of one size at the given offsets, through one descriptor, until they or the time is used up."""
     files = source(place)
-    key, name = arguments["key"], data.digest(arguments["key"])
+    key, name = arguments["key"], place.digest(arguments["key"])
     offsets = _offsets(arguments)
     buffer = memoryview(bytearray(arguments["size"]))
     record.begin()
@@ -59,7 +71,7 @@ def _offsets(arguments: dict[str, Any]) -> Iterator[int]:
 def map_sequential(place: Place, arguments: dict[str, Any], record: Record) -> None:
     """Copies the whole file out of a mapping, as loaders of tensors do."""
     key, length = arguments["key"], arguments["length"]
-    name = data.digest(key)
+    name = place.digest(key)
     record.begin()
     descriptor = os.open(f"{place.root}/{key}", os.O_RDONLY)
     with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as mapping:
@@ -73,7 +85,7 @@ def map_sequential(place: Place, arguments: dict[str, Any], record: Record) -> N
 def map_random(place: Place, arguments: dict[str, Any], record: Record) -> None:
     """Touches 4 KiB blocks of a mapping at random offsets: one page fault each."""
     key = arguments["key"]
-    name = data.digest(key)
+    name = place.digest(key)
     record.begin()
     end = time.monotonic() + arguments["seconds"]
     descriptor = os.open(f"{place.root}/{key}", os.O_RDONLY)
@@ -88,7 +100,7 @@ def map_random(place: Place, arguments: dict[str, Any], record: Record) -> None:
 
 def _whole(pattern: str, size: int) -> Callable[[Context], Outcome]:
     def measure(context: Context) -> Outcome:
-        one = {"key": "big/0.bin", "length": context.scale.big, "size": size, "pattern": pattern, "seconds": context.limit}
+        one = {"key": big_key(context), "length": context.scale.big, "size": size, "pattern": pattern, "seconds": context.limit}
         return context.run(f"{__name__}:read_at", [one])
 
     return measure
@@ -122,7 +134,7 @@ def _random_tasks(context: Context, size: int) -> list[dict[str, Any]]:
     places = (scale.big - size) // data.BLOCK
     return [
         {
-            "key": "big/0.bin",
+            "key": big_key(context),
             "length": scale.big,
             "size": size,
             "pattern": "given",
@@ -147,7 +159,7 @@ def _cold(measure: Callable[[Context], Outcome], kinds: frozenset[str] = ALL) ->
 
 SCENARIOS = (
     Scenario("sequential", "one large file, one reader", MB_PER_SECOND, ("big",), cold_and_warm(_whole("sequential", CHUNK))),
-    Scenario("sequential-4", "four large files, a reader each", MB_PER_SECOND, ("medium",), cold_and_warm(_four)),
+    Scenario("sequential-4", "four large files, a reader each", MB_PER_SECOND, ("medium",), cold_and_warm(_four, ALL - {NULL})),
     Scenario("random-4k", "random reads of 4 KiB, 8 readers", rate("reads"), ("big",), _cold(_random(4 << 10))),
     Scenario("random-64k", "random reads of 64 KiB, 8 readers", rate("reads"), ("big",), _cold(_random(64 << 10))),
     Scenario("random-1m", "random reads of 1 MiB, 8 readers", rate("reads"), ("big",), _cold(_random(1 << 20))),
@@ -159,6 +171,6 @@ SCENARIOS = (
         ("big",),
         _cold(_whole("interleaved", STEP)),
     ),
-    Scenario("mmap-seq", "one file copied out of a mapping", MB_PER_SECOND, ("medium",), cold_and_warm(_map_sequential, FILES)),
+    Scenario("mmap-seq", "one file copied out of a mapping", MB_PER_SECOND, ("medium",), cold_and_warm(_map_sequential, DATA)),
     Scenario("mmap-random", "random page faults, 8 readers", rate("faults"), ("big",), _cold(_map_random, FILES)),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import FILES, MOUNTS, Context, Scenario, cold_and_warm, rate
+from benchmarks.scenarios.base import BUCKET_MOUNTS, DATA, NULL_FILES, Context, Scenario, cold_and_warm, rate
 from benchmarks.worker import Record
 
 
@@ -32,7 +32,10 @@ def long_listing(place: Place, arguments: dict[str, Any], record: Record) -> Non
 
 
 def _walk(context: Context) -> Outcome:
-    return context.run(f"{__name__}:walk", [{"folder": "train", "files": context.scale.train_files}])
+    tree = {"folder": "train", "files": context.scale.train_files}
+    if context.mounted.place.null:
+        tree = {"folder": ".", "files": NULL_FILES}
+    return context.run(f"{__name__}:walk", [tree])
 
 
 def _ls(context: Context) -> Outcome:
@@ -45,13 +48,13 @@ def _ls_large(context: Context) -> Outcome:
 
 SCENARIOS = (
     Scenario("walk", "walk and stat a tree of folders", rate("files"), ("train",), cold_and_warm(_walk)),
-    Scenario("ls", "ls -l of one folder", rate("files"), ("small",), cold_and_warm(_ls, FILES)),
+    Scenario("ls", "ls -l of one folder", rate("files"), ("small",), cold_and_warm(_ls, DATA)),
     Scenario(
         "ls-100000",
         "ls -l of one very large folder (100,000 names at full scale)",
         rate("files"),
         (),
-        cold_and_warm(_ls_large, MOUNTS),
+        cold_and_warm(_ls_large, BUCKET_MOUNTS),
         bucket=lambda scale: f"synthetic-flat-{scale.large_listing}",
         limit=300.0,
     ),
