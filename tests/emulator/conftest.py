@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,11 @@ def server(running_server: EmulatedServer) -> EmulatedServer:
     """The server of the whole session, as good as new: one empty bucket, no faults, nothing recorded."""
     store = running_server.store
     running_server.faults.clear()
+    running_server.drop_connections()
+    limit = time.monotonic() + 30
+    while running_server.requests.in_flight:
+        assert time.monotonic() < limit
+        time.sleep(0.005)
     for name in store.names():
         bucket = store.writable(name)
         with bucket.lock:
