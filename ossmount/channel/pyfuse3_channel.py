@@ -29,7 +29,7 @@ import trio
 from ossmount.channel import mounting
 from ossmount.channel.kernel_channel.notify import Notifier
 from ossmount.config import ChannelConfig
-from ossmount.errors import OssMountError, Unsupported, errno_of
+from ossmount.errors import NotFound, OssMountError, StaleNode, Unsupported, errno_of
 from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, Operations
 from ossmount.model import Soon
 
@@ -346,7 +346,10 @@ class _Requests(pyfuse3.Operations):
         directory = self._directories[fh]
         entries = directory.rest
         if start_id != directory.offset or not entries:
-            entries = await _ready(self._operations.list(directory.node, start_id))
+            try:
+                entries = await _ready(self._operations.list(directory.node, start_id))
+            except NotFound as failure:  # glibc takes ENOENT here for the end of the directory: it would look empty
+                raise StaleNode(str(failure)) from failure
         taken = 0
         for name, entry, following in entries:
             if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), _entry(entry), following):

@@ -209,7 +209,7 @@ def test_failures_become_errno_and_the_mount_goes_on(tmp_path: Path) -> None:
             tree.failures = {operation: RuntimeError("a defect")}
             assert await error_of(file.read_bytes) == errno.EIO
         tree.failures = {"list": NotFound("gone")}
-        assert await error_of(os.listdir, mountpoint) == errno.ENOENT
+        assert await error_of(os.listdir, mountpoint) == errno.ESTALE  # ENOENT would look like an empty directory
         tree.failures = {"read": Changed("replaced")}
         assert await error_of(file.read_bytes) == errno.ESTALE
         tree.failures = {}
