@@ -130,15 +130,21 @@ def test_accounts_of_what_is_fetched_ahead() -> None:
         one, two = Reader(), Reader()
         pages = [add(cache, number * 8192, (number + 1) * 8192) for number in range(4)]
         for page, reader in zip(pages, (one, one, two, two), strict=True):
+            cache.hold(page)
             cache.charge(page, reader)
+            cache.release(page)
         assert (one.unread, two.unread, cache.unread, cache.accounts) == (16384, 16384, 32768, 2)
+        cache.hold(pages[0])
         cache.settle(pages[0])
         cache.settle(pages[0])
-        cache.drop(pages[1])
+        cache.release(pages[0])
+        assert not cache.drop_ahead(one)  # the oldest one is its own
+        assert cache.drop_ahead(two)
+        assert not pages[1].attached
         assert (one.unread, cache.unread, cache.accounts) == (0, 16384, 1)
         assert cache.reserve(16, 1)
         assert (two.unread, cache.unread, cache.accounts) == (0, 0, 0)
-        assert cache.dropped_unread == 16384
+        assert cache.dropped_unread == 24576
 
 
 @pytest.mark.parametrize(("received", "ready"), [(0, []), (4096, ["first"]), (8192, ["first", "second"])])
