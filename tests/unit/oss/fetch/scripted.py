@@ -84,25 +84,22 @@ class ScriptedServer:
         self.resumed = 0  # TLS sessions
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self._spawn(self._accept)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def stop(self) -> None:
         self._stopped.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(30)
         self._listener.close()
         with self._lock:
             sockets = list(self._sockets)
         for sock in sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        while self._threads:
-            self._threads.pop().join(30)
-
-    def _spawn(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        for thread in self._threads:
+            thread.join(30)
 
     def _accept(self) -> None:
         while True:
@@ -114,7 +111,9 @@ class ScriptedServer:
                 self.connections += 1
                 number = self.connections
                 self._sockets.add(sock)
-            self._spawn(self._serve, sock, number)
+            thread = threading.Thread(target=self._serve, args=(sock, number), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:

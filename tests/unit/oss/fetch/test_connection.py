@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from typing import cast
 
 import pytest
 from fastcrc import crc64
@@ -58,9 +59,9 @@ def test_a_stall_at_any_byte_is_resumed() -> None:
 
     with serving(script) as server:
         wanted = [Wanted(b"%d" % position, DATA) for position in range(0, length, 5)]
-        facts = fetch_all(source(server.url, timeout=10.0), wanted, connections=64)
+        facts = fetch_all(source(server.url, timeout=16.0), wanted, connections=64)
         assert [item.key for item in wanted if not item.right] == []
-    assert facts["timeouts"] == len(wanted)
+    assert cast(int, facts["timeouts"]) >= len(wanted)
 
 
 #: Answers that must be refused, and are right when asked for again.
@@ -130,13 +131,15 @@ def test_an_answer_that_stays_malformed_is_damaged() -> None:
 
 #: Good answers in other forms.
 UNUSUAL = {
-    "chunks": _body(OK, "Transfer-Encoding: chunked", body=b"5;x=y\r\n" + DATA[:5] + b"\r\n23\r\n" + DATA[5:] + b"\r\n0\r\nT: 1\r\n\r\n"),
-    "continue first": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + _body(OK, "Content-Length: 40"),
+    "chunks": _body(
+        OK, "Transfer-Encoding: chunked", body=b"5;x=y\r\n" + DATA[:5] + b"\r\n23\r\n" + DATA[5:] + b"\r\n0\r\nT: 1\r\n\r\n"
+    ),
+    "continue first": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    + _body(OK, "Content-Length: 40"),
     "odd case": _body(OK.replace("ETag", "ETAG").replace("x-oss", "X-Oss"), "CONTENT-length:40"),
     "no reason": _body(OK, "Content-Length: 40", status="200"),
     "close": _body(OK, "Content-Length: 40", "Connection: Close"),
     "http/1.0": _body(OK, "Content-Length: 40").replace(b"HTTP/1.1", b"HTTP/1.0"),
-    "surplus": _body(OK, "Content-Length: 40", body=DATA + b"HTTP/1.1 200 OK\r\n\r\n"),
     "many headers": _body(OK, *[f"X-{number}: {'v' * 100}" for number in range(500)], "Content-Length: 40"),
     "no crc": _body('ETag: "E1"', "Content-Length: 40"),
 }
@@ -158,34 +161,39 @@ def test_unusual_answers_are_taken(slice_size: int) -> None:
     assert facts["damaged"] == 0
 
 
-RANGE = "Content-Range: bytes 10-19/40"
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (head("206 X", 'ETag: "E1"', "Content-Range: bytes 11-20/40", "Content-Length: 10") + DATA[11:21], Damaged),
-        (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-20/40", "Content-Length: 11") + DATA[10:21], Damaged),
-        (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19", "Content-Length: 10") + DATA[10:20], Damaged),
-        (head("206 X", 'ETag: "E1"', "Content-Range: 10-19/40", "Content-Length: 10") + DATA[10:20], Damaged),
-        (head("206 X", 'ETag: "E1"', "Content-Length: 10") + DATA[10:20], Damaged),
-        (head("206 X", 'ETag: "E1"', RANGE, RANGE, "Content-Length: 10") + DATA[10:20], Damaged),
-        (head("200 X", 'ETag: "E1"', "Content-Length: 40") + DATA, Damaged),
-        (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19/41", "Content-Length: 10") + DATA[10:20], Changed),
-        (head("206 X", 'ETag: "E2"', RANGE, "Content-Length: 10") + DATA[10:20], Changed),
-        (head("206 X", 'ETag: W/"E1"', RANGE, "Content-Length: 10") + DATA[10:20], Changed),
-        (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19/*", "Content-Length: 10") + DATA[10:20], None),
-        (head("206 X", 'ETag: "E1"', RANGE, "Content-Length: 10") + DATA[10:20], None),
-    ],
-)
-def test_a_range_must_be_the_one_asked_for(answer: bytes, expected: type[OssMountError] | None) -> None:
-    with serving(lambda request: [answer, CLOSE]) as server:
-        wanted = [Wanted(b"a", DATA, start=10, length=10)]
+def test_bytes_after_the_body_harm_nobody() -> None:
+    """They may come when the next request is out already and look like its answer, which then is asked for once more."""
+    surplus = _body(OK, "Content-Length: 40", body=DATA + b"HTTP/1.1 200 OK\r\n\r\n")
+    with serving(lambda request: [surplus[:-9], surplus[-9:]]) as server:
+        wanted = [Wanted(b"a", DATA)]
         fetch_all(source(server.url), wanted)
-    if expected is None:
         assert wanted[0].right
-    else:
-        assert type(wanted[0].failure) is expected
+
+
+RANGE = "Content-Range: bytes 10-19/40"
+#: Answers to bytes 10-19, and what comes of them.
+RANGES: list[tuple[bytes, type[OssMountError] | None]] = [
+    (head("206 X", 'ETag: "E1"', "Content-Range: bytes 11-20/40", "Content-Length: 10") + DATA[11:21], Damaged),
+    (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-20/40", "Content-Length: 11") + DATA[10:21], Damaged),
+    (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19", "Content-Length: 10") + DATA[10:20], Damaged),
+    (head("206 X", 'ETag: "E1"', "Content-Range: 10-19/40", "Content-Length: 10") + DATA[10:20], Damaged),
+    (head("206 X", 'ETag: "E1"', "Content-Length: 10") + DATA[10:20], Damaged),
+    (head("206 X", 'ETag: "E1"', RANGE, RANGE, "Content-Length: 10") + DATA[10:20], Damaged),
+    (head("200 X", 'ETag: "E1"', "Content-Length: 40") + DATA, Damaged),
+    (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19/41", "Content-Length: 10") + DATA[10:20], Changed),
+    (head("206 X", 'ETag: "E2"', RANGE, "Content-Length: 10") + DATA[10:20], Changed),
+    (head("206 X", 'ETag: W/"E1"', RANGE, "Content-Length: 10") + DATA[10:20], Changed),
+    (head("206 X", 'ETag: "E1"', "Content-Range: bytes 10-19/*", "Content-Length: 10") + DATA[10:20], None),
+    (head("206 X", 'ETag: "E1"', RANGE, "Content-Length: 10") + DATA[10:20], None),
+]
+
+
+def test_a_range_must_be_the_one_asked_for() -> None:
+    with serving(lambda request: [RANGES[int(request.key)][0], CLOSE]) as server:
+        wanted = [Wanted(b"%d" % number, DATA, start=10, length=10) for number in range(len(RANGES))]
+        fetch_all(source(server.url), wanted)
+    outcomes = [type(item.failure) if item.failure or not item.right else None for item in wanted]
+    assert outcomes == [expected for _, expected in RANGES]
 
 
 def _error(status: str, code: str, *lines: str) -> bytes:
@@ -193,53 +201,53 @@ def _error(status: str, code: str, *lines: str) -> bytes:
     return head(status, f"Content-Length: {len(body)}", "x-oss-request-id: 5C3D", *lines) + body
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (_error("403 Forbidden", "AccessDenied"), Denied),
-        (_error("403 Forbidden", "InvalidObjectState"), Archived),
-        (_error("404 Not Found", "NoSuchKey"), Changed),
-        (head("404 Not Found", "Content-Length: 0"), Changed),
-        (_error("404 Not Found", "NoSuchBucket"), OssMountError),
-        (_error("412 Precondition Failed", "PreconditionFailed"), Changed),
-        (_error("416 Range", "InvalidRange"), Changed),
-        (_error("400 Bad Request", "InvalidArgument"), OssMountError),
-        (_error("301 Moved", "AccessDenied", "Location: http://169.254.169.254/"), OssMountError),
-        (head("307 Moved", "Location: /elsewhere", "Content-Length: 0"), OssMountError),
-        (head("204 No Content"), OssMountError),
-        (head("304 Not Modified"), OssMountError),
-        (head("403 Forbidden", "Transfer-Encoding: chunked") + b"3\r\n<Er\r\n0\r\n\r\n", Denied),
-        (head("403 Forbidden") + b"x" * 200_000, Denied),
-    ],
-)
-def test_final_answers_are_not_repeated(answer: bytes, expected: type[OssMountError]) -> None:
-    with serving(lambda request: [answer]) as server:
-        wanted = [Wanted(b"a", DATA)]
-        fetch_all(source(server.url), wanted)
-        assert type(wanted[0].failure) in (expected, *expected.__subclasses__()) and wanted[0].calls == 1
-        assert len(server.requests) == 1
+FINAL: list[tuple[bytes, type[OssMountError]]] = [
+    (_error("403 Forbidden", "AccessDenied"), Denied),
+    (_error("403 Forbidden", "InvalidObjectState"), Archived),
+    (_error("404 Not Found", "NoSuchKey"), Changed),
+    (head("404 Not Found", "Content-Length: 0"), Changed),
+    (_error("404 Not Found", "NoSuchBucket"), OssMountError),
+    (_error("412 Precondition Failed", "PreconditionFailed"), Changed),
+    (_error("416 Range", "InvalidRange"), Changed),
+    (_error("400 Bad Request", "InvalidArgument"), OssMountError),
+    (_error("301 Moved", "AccessDenied", "Location: http://169.254.169.254/"), OssMountError),
+    (head("307 Moved", "Location: /elsewhere", "Content-Length: 0"), OssMountError),
+    (head("204 No Content"), OssMountError),
+    (head("304 Not Modified"), OssMountError),
+    (head("403 Forbidden", "Transfer-Encoding: chunked") + b"3\r\n<Er\r\n0\r\n\r\n", Denied),
+    (head("403 Forbidden") + b"x" * 200_000, Denied),
+]
+PASSING: list[tuple[bytes, type[OssMountError]]] = [
+    (_error("500 Internal", "InternalError"), Unavailable),
+    (_error("502 Bad Gateway", ""), Unavailable),
+    (_error("503 Busy", "QpsLimitExceeded"), Throttled),
+    (_error("503 Busy", "DownloadTrafficRateLimitExceeded", "Connection: close"), Throttled),
+]
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (_error("500 Internal", "InternalError"), Unavailable),
-        (_error("502 Bad Gateway", ""), Unavailable),
-        (_error("503 Busy", "QpsLimitExceeded"), Throttled),
-        (_error("503 Busy", "DownloadTrafficRateLimitExceeded", "Connection: close"), Throttled),
-    ],
-)
-def test_passing_errors_are_repeated_until_the_deadline(answer: bytes, expected: type[OssMountError]) -> None:
-    with serving(lambda request: [honest(DATA, "E1", request) if request.nth > 1 else answer]) as server:
-        wanted = [Wanted(b"a", DATA)]
+def test_final_answers_are_not_repeated() -> None:
+    with serving(lambda request: [FINAL[int(request.key)][0]]) as server:
+        wanted = [Wanted(b"%d" % number, DATA) for number in range(len(FINAL))]
         fetch_all(source(server.url), wanted)
-        assert wanted[0].right
-        assert len(server.requests) == 3
-    with serving(lambda request: [answer]) as server:
-        wanted = [Wanted(b"a", DATA)]
-        fetch_all(source(server.url, timeout=1.0), wanted)
-        assert type(wanted[0].failure) is expected
-        assert len(server.requests) > 1
+        assert len(server.requests) == len(FINAL)
+    assert [type(item.failure) for item in wanted] == [expected for _, expected in FINAL]
+    assert {item.calls for item in wanted} == {1}
+
+
+def test_passing_errors_are_repeated() -> None:
+    with serving(lambda request: [honest(DATA, "E1", request) if request.nth > 1 else PASSING[int(request.key)][0]]) as server:
+        wanted = [Wanted(b"%d" % number, DATA) for number in range(len(PASSING))]
+        fetch_all(source(server.url), wanted)
+        assert all(item.right for item in wanted)
+        assert len(server.requests) == 3 * len(PASSING)
+
+
+def test_passing_errors_are_repeated_until_the_deadline() -> None:
+    with serving(lambda request: [PASSING[int(request.key)][0]]) as server:
+        wanted = [Wanted(b"%d" % number, DATA) for number in range(len(PASSING))]
+        fetch_all(source(server.url, timeout=4.0), wanted)
+        assert len(server.requests) > len(PASSING)
+    assert [type(item.failure) for item in wanted] == [expected for _, expected in PASSING]
 
 
 def test_silence_ends_at_the_deadline() -> None:
@@ -253,13 +261,14 @@ def test_nobody_listens() -> None:
     with serving(lambda request: []) as server:
         url = server.url
     wanted = [Wanted(b"a", DATA)]
-    fetch_all(source(url, timeout=1.0), wanted)
+    fetch_all(source(url, timeout=3.0), wanted)
     assert isinstance(wanted[0].failure, Unavailable)
     assert "refused" in str(wanted[0].failure)
 
 
 def test_a_kept_connection_that_the_server_closed_costs_nothing() -> None:
     """Without a back-off: the server closes each connection when the second request comes."""
+
     def script(request: Request) -> list[Action]:
         with lock:
             seen[request.connection] = seen.get(request.connection, 0) + 1
@@ -304,7 +313,7 @@ def test_random_damage_never_gives_wrong_bytes() -> None:
 
     with serving(script) as server:
         wanted = [Wanted(b"%d" % number, DATA) for number in range(300)]
-        facts = fetch_all(source(server.url, timeout=3.0), wanted, connections=64)
+        facts = fetch_all(source(server.url, timeout=2.0), wanted, connections=64)
     assert [item for item in wanted if item.failure is None and not item.right] == []
     assert {item.calls for item in wanted} == {1}
     assert facts["restarts"] == 0
