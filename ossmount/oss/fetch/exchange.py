@@ -61,6 +61,9 @@ def judge(head: Head, job: Job) -> None:
         raise damaged("the range was ignored" if ranged else "206 to a request without a range")
     if ranged:
         _judge_range(headers.get(b"content-range", b""), job)
+    if head.length is None and not head.chunked:
+        # it would end with the connection: too little is told from too much by nothing
+        raise damaged("neither Content-Length nor chunks")
     if head.length is not None and head.length != job.missing:
         raise damaged(f"Content-Length is {head.length} for {job.missing} bytes")
     if job.whole and not ranged:
