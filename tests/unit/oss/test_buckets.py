@@ -29,8 +29,11 @@ from ossmount.errors import (
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss import buckets
 from ossmount.oss.buckets import Bucket
+from ossmount.oss.interface import ObjectLister
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # oss2, on Python 3.12
 
 HEADERS = {"ETag": '"E1"', "Last-Modified": "Sat, 21 Nov 2026 15:47:04 GMT", "x-oss-hash-crc64ecma": "18446744073709551615"}
 EMPTY = b"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -360,4 +363,5 @@ def test_bad_endpoint_is_refused_at_once() -> None:
 
 
 def test_repr() -> None:
-    assert repr(Bucket(SourceConfig("data", endpoint="http://localhost:1"))) == "<Bucket data at http://localhost:1>"
+    bucket: ObjectLister = Bucket(SourceConfig("data", endpoint="http://localhost:1"))
+    assert repr(bucket) == "<Bucket data at http://localhost:1>"
