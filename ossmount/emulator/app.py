@@ -51,6 +51,7 @@ _BUCKET: dict[tuple[str, str], Call] = {
     ("GET", ""): Call("ListObjects", "LIST", bucket_calls.list_objects),
     ("HEAD", ""): Call("HeadBucket", "BUCKET", bucket_calls.head_bucket),
     ("PUT", ""): Call("PutBucket", "BUCKET", bucket_calls.put_bucket),
+    ("PUT", "acl"): Call("PutBucketAcl", "BUCKET", bucket_calls.put_bucket_acl),
     ("DELETE", ""): Call("DeleteBucket", "BUCKET", bucket_calls.delete_bucket),
     ("POST", "delete"): Call("DeleteMultipleObjects", "DELETE", write_calls.delete_multiple_objects),
 }

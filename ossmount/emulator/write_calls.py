@@ -64,6 +64,7 @@ async def copy_object(store: Store, request: Request) -> Response:
         raise
     elements: list[Element] = [("ETag", f'"{record.etag}"'), ("LastModified", timestamp(now))]
     response = document("CopyObjectResult", elements)
+    response.headers["etag"] = f'"{record.etag}"'
     if record.crc64 is not None:
         response.headers["x-oss-hash-crc64ecma"] = str(record.crc64)
     return response

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
-from ossmount.errors import Archived, Changed, Damaged, Denied, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import Archived, Changed, Damaged, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
 
 _MAX_ERROR_BODY = 64 << 10  # bytes; OSS's own are below 1 KiB
 
@@ -20,7 +20,7 @@ _BY_CODE: dict[str, type[OssMountError]] = {
     "InvalidObjectState": Archived,
     "NoSuchKey": NotFound,
     "SymlinkTargetNotExist": NotFound,
-    "NoSuchBucket": OssMountError,  # not NotFound: nothing is known of the name that was asked for
+    "NoSuchBucket": NoSuchBucket,
     "PreconditionFailed": Changed,
     "InvalidRange": Changed,  # the object is shorter than its listing said
     "RequestTimeout": Unavailable,
