@@ -284,6 +284,9 @@ def test_invalidation_reaches_the_kernel(tmp_path: Path) -> None:
         tree.names.append(b"z")
         assert await error_of(os.stat, mountpoint / "z") == errno.ENOENT
         channel.invalidate_entry(1, b"z")
+        told = trio.Event()
+        channel.after_invalidations(told.set)
+        await told.wait()
         await until(lambda: channel.facts()["notifications"]["entries"]["waiting"] == 0)  # type: ignore[index]
         assert await do((mountpoint / "z").read_bytes) == b"z"
         assert len(channel.pids()) == 1
