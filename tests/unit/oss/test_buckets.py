@@ -21,6 +21,7 @@ from ossmount.errors import (
     DeadlineExceeded,
     Denied,
     InvalidArgument,
+    NoSuchBucket,
     NotFound,
     OssMountError,
     Throttled,
@@ -246,7 +247,7 @@ def test_attempts_are_bounded(bad: Reply, kind: type[OssMountError]) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "message"),
     [
-        (Reply(404, refusal("NoSuchBucket")), OssMountError, "NoSuchBucket .*check the bucket's name.*R-1"),
+        (Reply(404, refusal("NoSuchBucket")), NoSuchBucket, "NoSuchBucket .*check the bucket's name.*R-1"),
         (Reply(404, b"<html>"), OssMountError, "may not be an endpoint of OSS"),
         (Reply(403, refusal("AccessDenied")), Denied, "AccessDenied .* R-1; no credentials were given: set OSS_ACCESS_KEY_ID"),
         (Reply(307, headers={"Location": "http://127.0.0.1:1/"}), OssMountError, "redirects are not followed"),
