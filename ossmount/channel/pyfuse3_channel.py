@@ -54,7 +54,7 @@ class Pyfuse3Channel:
             raise Unsupported("-o open=skip: pyfuse3 reads by file handle, which needs OPEN; use --channel kernel")
         self._config = config
         self._notifier = Notifier()
-        self._requests = _Requests(operations, self._notifier, direct_io=config.direct_io)
+        self._requests = _Requests(operations, direct_io=config.direct_io)
         self._stop = trio.Event()
         self._mounted: mounting.Mounted | None = None
         self._read_ahead = mounting.ReadAhead(0, "")
@@ -81,6 +81,9 @@ class Pyfuse3Channel:
 
     def invalidate_node(self, node: int) -> None:
         self._notifier.invalidate_node(node)
+
+    def after_invalidations(self, then: Callable[[], None]) -> None:
+        self._notifier.after_entries(then)
 
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {
@@ -273,10 +276,9 @@ _refuse: Any = _write_operation
 class _Requests(pyfuse3.Operations):
     """What pyfuse3 calls. A file's handle is its node id, a directory's a number of its own."""
 
-    def __init__(self, operations: Operations, notifier: Notifier, *, direct_io: bool) -> None:
+    def __init__(self, operations: Operations, *, direct_io: bool) -> None:
         super().__init__()
         self._operations = operations
-        self._notifier = notifier
         self._direct_io = direct_io
         self._directories: dict[int, _Directory] = {}
         self._last_handle = 0
@@ -323,14 +325,7 @@ class _Requests(pyfuse3.Operations):
     async def read(self, fh: int, off: int, size: int) -> bytes:
         answer = _Read()
         self._operations.read(fh, off, size, answer.done)
-        try:
-            return await answer.wait()
-        except OssMountError as failure:
-            if failure.errno == errno.ESTALE:  # the names of the lost version go first: the next open must look them up
-                told = trio.Event()
-                self._notifier.after_entries(told.set)
-                await told.wait()
-            raise
+        return await answer.wait()
 
     async def release(self, fh: int) -> None:
         self.counts["RELEASE"] += 1

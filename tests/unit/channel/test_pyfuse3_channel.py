@@ -14,10 +14,11 @@ import pytest
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Channel
 from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
 from ossmount.config import ChannelConfig
 from ossmount.errors import Changed, Denied, InvalidArgument, NotFound, OssMountError, StaleNode, Unsupported
-from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, ReadDone
+from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, Operations, ReadDone
 from ossmount.model import Soon
 
 T = TypeVar("T")
@@ -283,6 +284,9 @@ def test_invalidation_reaches_the_kernel(tmp_path: Path) -> None:
         tree.names.append(b"z")
         assert await error_of(os.stat, mountpoint / "z") == errno.ENOENT
         channel.invalidate_entry(1, b"z")
+        told = trio.Event()
+        channel.after_invalidations(told.set)
+        await told.wait()
         await until(lambda: channel.facts()["notifications"]["entries"]["waiting"] == 0)  # type: ignore[index]
         assert await do((mountpoint / "z").read_bytes) == b"z"
         assert len(channel.pids()) == 1
@@ -370,7 +374,9 @@ def test_one_mount_per_process_and_again_after_it(tmp_path: Path) -> None:
 def test_what_it_cannot_do_is_said(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"open=skip.* --channel kernel"):
         Pyfuse3Channel(Tree({}), config(tmp_path, open="skip"))
-    facts = Pyfuse3Channel(Tree({}), config(tmp_path)).facts()
+    operations: Operations = Tree({})
+    channel: Channel = Pyfuse3Channel(operations, config(tmp_path))
+    facts = channel.facts()
     assert facts["open"] == "ask" and facts["state"] == "starting"
 
 
