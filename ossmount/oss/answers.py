@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
-from ossmount.errors import Archived, Changed, Damaged, Denied, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import Archived, Changed, Damaged, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
 
 _MAX_ERROR_BODY = 64 << 10  # bytes; OSS's own are below 1 KiB
 
@@ -20,7 +20,7 @@ _BY_CODE: dict[str, type[OssMountError]] = {
     "InvalidObjectState": Archived,
     "NoSuchKey": NotFound,
     "SymlinkTargetNotExist": NotFound,
-    "NoSuchBucket": OssMountError,  # not NotFound: nothing is known of the name that was asked for
+    "NoSuchBucket": NoSuchBucket,
     "PreconditionFailed": Changed,
     "InvalidRange": Changed,  # the object is shorter than its listing said
     "RequestTimeout": Unavailable,
@@ -41,9 +41,9 @@ _BY_STATUS: dict[int, type[OssMountError]] = {
 }
 
 _HINTS = {
-    "AccessDenied": "the credentials do not allow this (oss:ListObjects on the bucket and oss:GetObject on its objects are needed)",
+    "AccessDenied": "the credentials do not allow it: oss:ListObjects on the bucket and oss:GetObject below it are needed",
     "InvalidAccessKeyId": "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file",
-    "SignatureDoesNotMatch": "the access key secret is wrong (or --region): check OSS_ACCESS_KEY_SECRET or the credentials file",
+    "SignatureDoesNotMatch": "the secret (or --region) is wrong: check OSS_ACCESS_KEY_SECRET or the credentials file",
     "SecurityTokenExpired": "the temporary credentials have expired: get new ones",
     "InvalidSecurityToken": "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file",
     "RequestTimeTooSkewed": "the clock of this machine is more than 15 minutes off: set it (NTP)",

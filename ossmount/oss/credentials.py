@@ -127,9 +127,7 @@ def _warn_expired(path: Path, expiration: object) -> None:
             raise ValueError
         expires = _utc_seconds(expiration)
     except ValueError:
-        raise ValueError(
-            f"the credentials file {path} has an Expiration that is no time such as 2026-11-21T15:47:04Z"
-        ) from None
+        raise ValueError(f"the credentials file {path} has an Expiration unlike 2026-11-21T15:47:04Z") from None
     if expires < time.time():
         _log.warning("the credentials in %s expired at %s", path, expiration)
 

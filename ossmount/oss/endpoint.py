@@ -48,6 +48,11 @@ class Endpoint(NamedTuple):
         return target
 
 
+def quote_name(key: bytes) -> str:
+    """A key as one path component, "/" as %2F: for clients that tidy up paths (requests, which also undoes %2E)."""
+    return quote_key(key) if key in (b".", b"..") else quote_from_bytes(key, safe="")
+
+
 def quote_key(key: bytes) -> str:
     """A key as it stands in a request path: "/" stays, the components "." and ".." are written %2E so that no client,
     proxy or server takes them for steps in a tree.

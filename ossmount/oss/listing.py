@@ -7,7 +7,7 @@ anything is looked at. Source: OSS documentation, "ListObjectsV2 (GetBucketV2)".
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
@@ -20,7 +20,8 @@ MAX_KEY = 1023  # bytes of a key's UTF-8
 MAX_SIZE = 1 << 53  # bytes; the largest object that OSS stores is 48.8 TiB
 _RECORDS = frozenset(["Contents", "CommonPrefixes"])
 _ETAG = re.compile(r"[!#-~]{1,256}")  # goes into the If-Match header: printable, no quote, no space
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{3}))?Z", re.ASCII)
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII)
+_SECOND = re.compile(r":([0-5]\d|60)(?:\.(\d{3}))?Z", re.ASCII)
 
 Fields = dict[str, str]
 
@@ -62,7 +63,7 @@ def parse_size(text: str) -> int:
 def _parse(body: bytes) -> tuple[Fields, list[Fields], list[Fields]]:
     """The fields of the answer itself, of each Contents and of each CommonPrefixes.
 
-    UTF-8 is forced, whatever the document declares, and a DOCTYPE ends the parse before an entity can be declared.
+    A DOCTYPE, in whatever encoding the document comes, ends the parse before an entity can be declared.
     """
     top: Fields = {}
     found: dict[str, list[Fields]] = {"Contents": [], "CommonPrefixes": []}
@@ -138,20 +139,26 @@ def _key(fields: Fields, name: str, url_encoded: bool) -> bytes:
 
 def _time(text: str) -> int:
     """Nanoseconds since the epoch of a time such as 2026-11-21T15:47:04.000Z."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise Damaged(f"the listing has the time {text[:40]!r}")
-    day, hour, minute, second, milli = match.groups()
-    seconds = _day(day) + int(hour) * 3600 + int(minute) * 60 + int(second)
-    return seconds * 1_000_000_000 + int(milli or 0) * 1_000_000
+    return _minute(text[:16]) + _second(text[16:])
 
 
-@lru_cache(maxsize=1024)  # the objects of a data set are written on few days: 0.3 µs against 1.5 µs
-def _day(day: str) -> int:
+# The objects of a data set share few minutes, and OSS writes no milliseconds: 0.3 µs for a time against 2 µs.
+@lru_cache(maxsize=4096)
+def _minute(text: str) -> int:
     try:
-        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp())
+        if not _MINUTE.fullmatch(text):
+            raise ValueError
+        return int(datetime.fromisoformat(f"{text}:00+00:00").timestamp()) * 1_000_000_000
     except ValueError:
-        raise Damaged(f"the listing has the date {day!r}") from None
+        raise Damaged(f"the listing has the time {text!r}") from None
+
+
+@lru_cache(maxsize=1024)
+def _second(text: str) -> int:
+    match = _SECOND.fullmatch(text)
+    if match is None:
+        raise Damaged(f"the listing has a time that ends in {text[:40]!r}")
+    return int(match[1]) * 1_000_000_000 + int(match[2] or 0) * 1_000_000
 
 
 def _check_keys(keys: list[bytes], prefix: bytes) -> None:
