@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
+import ossmount
 from ossmount.config import Credentials, FetchConfig
 from ossmount.errors import Changed, Unavailable
 from ossmount.oss.fetch.pool import FetchPool
@@ -122,3 +125,13 @@ def test_the_environment_of_a_process_holds_no_secret(monkeypatch: pytest.Monkey
 def test_request_keys_survive_quoting() -> None:
     request = Request(1, "GET", "/bucket/a%2Fb/%2E", {}, 0)
     assert request.key == b"a/b/."
+
+
+def test_a_process_finds_ossmount_where_no_path_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable installation is imported by a hook that the process does not have."""
+    root = Path(ossmount.__file__).parent.parent
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != root.resolve()])
+    with serving(lambda request: [honest(b"0123456789", "E1", request)]) as server:
+        wanted = [Wanted(b"a", b"0123456789")]
+        fetch_all(source(server.url), wanted)
+    assert wanted[0].right

@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable
 
 import pytest
+import trio
 
-from ossmount.errors import DeadlineExceeded, Unavailable
+from ossmount.config import FetchConfig
+from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
+from ossmount.model import Version
 from ossmount.oss.fetch import pool as pool_module
 from ossmount.oss.fetch.pool import FetchPool
-from tests.unit.oss.fetch.scripted import HANG, Action, Request, Wanted, fetch_all, honest, serving, source
+from ossmount.oss.interface import FetchRequest
+from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source
 
 DATA = bytes(range(256)) * 400
 #: Seconds that a test waits for something before it says that it never comes.
@@ -69,17 +73,35 @@ def test_a_fetch_that_kills_every_process_fails() -> None:
 
 
 def test_a_stuck_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen before it is given anything, so that only its end can bring an answer."""
     monkeypatch.setattr(pool_module, "_STUCK", 0.2)
     monkeypatch.setattr(pool_module, "_WATCH", 0.1)
-    with serving(lambda request: [HANG]) as server:
+    failures: list[OssMountError | None] = []
 
-        def freeze(pool: FetchPool, _numbers: list[int]) -> None:
-            os.kill(pool.pids()[0], signal.SIGSTOP)
+    async def main() -> None:
+        pool = FetchPool(source("http://127.0.0.1:9", timeout=0.5), FetchConfig(1, 1), slab.fd, slab.size, environment={})
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                started, ended = trio.Event(), trio.Event()
 
-        wanted = [Wanted(b"a", DATA)]
-        facts = fetch_all(source(server.url, timeout=2.0), wanted, during=freeze)
-    assert isinstance(wanted[0].failure, DeadlineExceeded)
-    assert facts["restarts"] == 1 or wanted[0].calls == 1
+                def done(failure: OssMountError | None) -> None:
+                    failures.append(failure)
+                    ended.set()
+
+                nursery.start_soon(pool.run, started.set)
+                await started.wait()
+                (frozen,) = pool.pids()
+                os.kill(frozen, signal.SIGSTOP)
+                pool.fetch(FetchRequest(Version(b"a", "E1", 10), 0, 10, ((0, 10),)), done)
+                await ended.wait()
+                assert frozen not in pool.pids()
+                assert pool.facts()["restarts"] == 1
+                nursery.cancel_scope.cancel()
+
+    slab = Slab([Wanted(b"a", bytes(10))])
+    trio.run(main)
+    slab.close()
+    assert [type(failure) for failure in failures] == [DeadlineExceeded]
 
 
 def test_ctrl_c_does_not_end_a_process() -> None:
