@@ -114,6 +114,23 @@ def test_failed_readahead_is_retried_as_demand_for_a_read_that_joined_it() -> No
         world.fetcher.complete_all()
 
 
+def test_a_read_is_retried_once_only() -> None:
+    with World(memory=64 * MIB) as world:
+        version = world.add(32 * MIB)
+        for offset in range(0, 4 * MIB, 128 * KIB):
+            world.read_through(version, offset, 128 * KIB)
+        first, second = [fetch for fetch in world.fetcher.pending if not fetch.request.demand and not fetch.promoted][:2]
+        assert first.range[1] == second.range[0]
+        answer = world.read(version, second.range[0] - 4096, 8192)
+        assert first.promoted and second.promoted
+        world.fetcher.fail(Unavailable("reset"), first)
+        assert answer.waiting  # its first half is asked for again, its second half still comes with the readahead
+        error = Unavailable("reset too")
+        world.fetcher.fail(error, second)
+        assert answer.error is error
+        world.fetcher.complete_all()
+
+
 def test_a_read_that_waited_long_for_readahead_is_not_retried() -> None:
     with World() as world:
         _, answer = window_under_way(world)
