@@ -8,6 +8,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -65,7 +66,7 @@ async def upload_part_copy(store: Store, request: Request) -> Response:
     body = bucket.new_body()
     fd = source_bucket.open_blob(source.blob)
     try:
-        await asyncio.to_thread(_copy, fd, start, length, body)
+        await _in_thread(lambda: _copy(fd, start, length, body))
         body.close()
     except BaseException:
         body.abandon()
@@ -86,7 +87,7 @@ async def complete(store: Store, request: Request) -> Response:
     parts = _chosen_parts(_parts(bucket, upload.id), data, request)
     body = bucket.new_body()
     try:
-        await asyncio.to_thread(_join, bucket, parts, body)
+        await _in_thread(lambda: _join(bucket, parts, body))
         record = ObjectRecord(
             key=upload.key,
             size=body.size,
@@ -300,8 +301,16 @@ def _multipart_etag(parts: list[Part]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()}-{len(parts)}"
 
 
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Waits for the thread also when cancelled: it writes to a file that the caller is about to close."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
+
+
 def _join(bucket: StoredBucket, parts: list[Part], body: Body) -> None:
-    """Runs in a thread, since parts may be large."""
     for part in parts:
         fd = bucket.open_blob(part.blob)
         try:
