@@ -55,6 +55,7 @@ class Store:
             bucket.close()
         self._stored.clear()
         if self._lock_fd >= 0:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # also where a forked child still holds the descriptor
             os.close(self._lock_fd)
             self._lock_fd = -1
 
