@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from ossmount.config import MetadataConfig
-from ossmount.errors import NameTooLong, StaleNode, Unavailable
+from ossmount.errors import NameTooLong, NotFound, StaleNode, Unavailable
 from ossmount.metadata import keys
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
@@ -120,7 +120,11 @@ class TreeNamespace:
         return self._tree.shown_name(node)
 
     async def readlink(self, node: int) -> bytes:
-        return await self._lister.symlink_target(self.resolve(node).key)
+        link = self.resolve(node).key
+        path = keys.link_path(link, await self._lister.symlink_target(link), self._prefix)
+        if path is None:
+            raise NotFound(f"the target of the symlink {link!r} has no path below the mount")
+        return path
 
     def version_gone(self, node: int) -> None:
         found = self._tree.current(node)
