@@ -119,8 +119,7 @@ def test_several_mounts_at_once(filled: Workshop) -> None:
         assert len(filled.run("status").stdout.splitlines()) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("foreground", [True, False])
+@pytest.mark.parametrize(("number", "foreground"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_signal_unmounts(filled: Workshop, number: signal.Signals, foreground: bool) -> None:
     with filled.mounted(foreground=foreground) as mount:
         pids = mount.status()["pids"]
@@ -281,8 +280,7 @@ FAILURES: dict[str, tuple[list[str], dict[str, str | None], ExitCode, str]] = {
 }
 
 
-@pytest.mark.parametrize("foreground", [True, False])
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize(("name", "foreground"), [*((name, False) for name in FAILURES), ("no such bucket", True)])
 def test_what_is_wrong_with_the_source(filled: Workshop, name: str, foreground: bool) -> None:
     arguments, environment, code, message = FAILURES[name]
     path = filled.mountpoint()
