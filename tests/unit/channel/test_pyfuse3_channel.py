@@ -272,7 +272,8 @@ def test_forgotten_lookups_are_passed_on_and_never_raise() -> None:
     requests = Requests(tree, direct_io=False)
     trio.run(requests.forget, [(2, 3), (5, 1)])
     assert tree.forgotten == 4
-    trio.run(requests.forget, [(2, "no number")])
+    broken: list[Any] = [(2, "no number")]
+    trio.run(requests.forget, broken)
     assert requests.defects == 1
 
 
