@@ -100,9 +100,13 @@ class TreeNamespace:
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
-            return Found(self._tree.root(), math.inf)
+            return self._tree_root()
         answer = self._attributes(node, math.inf)
-        return self._getattr_slowly(node) if answer is None else answer
+        return self._getattr_slowly(node, share=self._config.attr_ttl > 0) if answer is None else answer
+
+    async def revalidate(self, node: int) -> Found:
+        # Not shared: a request that is under way may have been answered before the caller asked.
+        return self._tree_root() if node == ROOT else await self._getattr_slowly(node, share=False)
 
     def resolve(self, node: int) -> Node:
         return self._tree.resolve(node)
@@ -137,6 +141,9 @@ class TreeNamespace:
             "hidden_keys": refresher.hidden_count,
             "hidden_examples": sorted(refresher.hidden)[:10],
         }
+
+    def _tree_root(self) -> Found:
+        return Found(self._tree.root(), math.inf)
 
     # -- answers from memory: None when OSS must be asked
 
@@ -270,9 +277,8 @@ class TreeNamespace:
             share = False
         raise Unavailable(f"{target.stored!r} changes faster than it can be listed")
 
-    async def _getattr_slowly(self, node: int) -> Found:
+    async def _getattr_slowly(self, node: int, *, share: bool) -> Found:
         since = self._clock()
-        share = self._config.attr_ttl > 0
         for _ in range(_ATTEMPTS):
             parent, directory, name, _last = self._tree.location(node)
             if share:
@@ -290,23 +296,28 @@ class TreeNamespace:
     async def _list_slowly(self, node: int, after: bytes) -> Sequence[Named]:
         since = self._clock()
         share = self._config.entry_ttl > 0
-        stuck = False
+        cursor = self._cursor(after)
+        known = self._known(node, cursor, math.inf)
         rows: Sequence[Named] | None = None
+        attempts = 0
+        stuck = False
         while rows is None:
-            # What was known before this call is not enough, or this call would not have come here.
-            known = self._known(node, self._cursor(after), since if stuck else math.inf)
             if known is None and not after:
                 await self._refresher.beginning(node, share=share)
             elif known is None:
-                await self._refresher.behind(node, self._cursor(after).stored + b"\0", share=share)
+                await self._refresher.behind(node, cursor.stored + b"\0", share=share)
             else:
                 asks = [partial(self._refresher.behind, node, known.high or b"", share=share)]
                 if stuck and known.blocked is not None:
                     asks.append(partial(self._refresher.probe, node, known.blocked, share=share))
                 await together(asks)
-            stuck, share = True, False
             self._tree.check_directory(node)
             rows = self._names(node, after, since)
+            before, known = known, self._known(node, cursor, since)
+            stuck, share = True, False
+            attempts = attempts + 1 if known == before else 0
+            if attempts == _ATTEMPTS:
+                raise Unavailable(f"the listing of directory {node} does not get beyond {known}")
         return rows
 
     # -- news
