@@ -225,6 +225,7 @@ class TreeNamespace:
         known = self._known(node, cursor, since)
         if known is None:
             return None
+        self._refresher.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
         rows = self._rows(node, cursor, known.blocked or known.high, known.time)
         return rows if rows or known.high is None else None
 
@@ -296,6 +297,8 @@ class TreeNamespace:
         attempts = 0
         stuck = False
         while rows is None:
+            if known is not None:
+                self._refresher.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
             if known is None and not after:
                 await self._refresher.beginning(node, share=share)
             elif known is None:
@@ -308,7 +311,7 @@ class TreeNamespace:
             self._tree.check_directory(node)
             rows = self._names(node, after, since)
             before, known = known, self._known(node, cursor, since)
-            stuck, share = True, False
+            stuck = True
             attempts = attempts + 1 if known == before else 0
             if attempts == _ATTEMPTS:
                 raise Unavailable(f"the listing of directory {node} does not get beyond {known}")
