@@ -28,6 +28,7 @@ from ossmount.metadata.tree import Tree
 from ossmount.oss.interface import ObjectLister
 
 PAGE = 1000  # keys, the most that OSS gives
+HEADS = 16  # HEADs under way for one listing
 _HIDDEN_KEPT = 1000
 
 
@@ -249,9 +250,26 @@ class Refresher:
         except NotFound:
             info = None
         known = self._tree.children(directory, stored).file
-        if known is None or info is None or child_of(known.id, info, known.validated) != known:
+        if info is not None and info.object_type == "Symlink":
+            # HEAD describes what a link points to; the link's own ETag stands in listings only.
+            if self._tree.symlinks or known is None or known.object_type != "Symlink":
+                start = keys.start_before(self._tree.prefix(directory) + stored)
+                await self.page(ROOT, start, b"", share=False)
+                known = self._tree.children(directory, stored).file
+            if self._tree.symlinks or known is None:
+                return
+        if (
+            known is None
+            or info is None
+            or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
+        ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
         self._headed[directory, stored] = asked
+
+    async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
+        """HEADs of some names, a few at a time."""
+        for first in range(0, len(names), HEADS):
+            await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
 
     async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of a directory that is listed ahead; its last key, None at the end."""

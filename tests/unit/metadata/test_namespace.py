@@ -318,15 +318,51 @@ def test_a_prefix_is_mounted_as_the_root(tmp_path: Path) -> None:
     run(main)
 
 
-def test_symlinks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ttl", [0.0, 60.0])
+def test_symlinks(tmp_path: Path, ttl: float) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"l"])
+        lister.put(b"x", b"data")
+        lister.put(b"l", b"link", object_type="Symlink")
+        lister.targets[b"l"] = b"x"
+        async with running(lister, tmp_path, attr_ttl=ttl) as namespace:
+            entry = await found(namespace, b"l")
+            assert entry.node.kind is Kind.SYMLINK
+            assert await soon(namespace.getattr(entry.node.id)) == entry
+            assert (await list_all(namespace, 1))[0].found.node == entry.node
+            assert await namespace.readlink(entry.node.id) == b"x"
+
+    run(main)
+
+
+@pytest.mark.parametrize("ttl", [0.0, 60.0])
+@pytest.mark.parametrize("listed", [False, True])
+def test_without_symlinks_a_link_is_what_it_points_to(tmp_path: Path, ttl: float, listed: bool) -> None:
     async def main() -> None:
         lister = FakeLister()
-        lister.put(b"l", object_type="Symlink")
-        lister.targets[b"l"] = b"x/y"
-        async with running(lister, tmp_path) as namespace:
-            node = (await found(namespace, b"l")).node
-            assert node.kind is Kind.SYMLINK
-            assert await namespace.readlink(node.id) == b"x/y"
+        lister.put(b"dangling", b"a", object_type="Symlink")
+        lister.put(b"l", b"link", object_type="Symlink")
+        lister.put(b"x", b"data...")
+        lister.targets[b"l"] = b"x"
+        async with running(lister, tmp_path, symlinks=False, attr_ttl=ttl) as namespace:
+            if listed:
+                rows = await list_all(namespace, 1)
+                assert [row.name for row in rows] == [b"l", b"x"]
+                node = rows[0].found.node
+                assert (await found(namespace, b"l")).node == node
+            else:
+                node = (await found(namespace, b"l")).node
+            assert (node.kind, node.size, node.etag) == (Kind.FILE, 7, lister.objects[b"x"].etag)
+            assert (await soon(namespace.getattr(node.id))).node == node
+            assert isinstance(await soon(namespace.lookup(1, b"dangling")), Absent)
+            jump(61)
+            assert (await found(namespace, b"l")).node == node
+            lister.put(b"x", b"changed")
+            jump(61)
+            new = (await found(namespace, b"l")).node
+            assert new.id > node.id and new.etag == lister.objects[b"x"].etag
+            with pytest.raises(StaleNode):
+                await soon(namespace.getattr(node.id))
 
     run(main)
 
