@@ -34,6 +34,7 @@ from ossmount.oss.interface import Fetcher
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
 MACHINES = 1024  # objects whose streams are remembered, about 3 KB each
+LEAST_REACH = 64 << 10  # bytes; too few to fetch anything ahead, until about 180 reads lost nothing and have doubled it
 MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
 JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
 
@@ -51,6 +52,7 @@ class ObjectReader:
         self._queue: deque[PendingRead] = deque()
         self._pumping = self._pump_again = False
         self._ahead_budget = slab.size * 3 // 4  # bytes that may be fetched and not read; the rest is for demand
+        self._reach = self._ahead_budget  # bytes that one stream may be ahead; follows what is lost
         self._told = LookAhead(slab.size // 2, WHOLE, self._fetch_told, self._cache.has, self._drop_told)
         self._counts = dict.fromkeys(
             ("hits", "misses", "joined", "queued", "fetched_ahead", "failed_ahead", "no_room_ahead"), 0
@@ -292,7 +294,13 @@ class ObjectReader:
                 del self._machines[next(iter(self._machines))]
         self._machines[version] = machine
         share = self._ahead_budget // max(1, self._cache.accounts)
-        return machine.read(offset, end, missing, max(share, (self._ahead_budget - self._cache.unread) // 2))
+        limit = min(self._reach, max(share, (self._ahead_budget - self._cache.unread) // 2))
+        plan = machine.read(offset, end, missing, limit)
+        if machine.lost:  # memory is too small for so many readers: all of them reach less far
+            self._reach = max(LEAST_REACH, limit // 2)
+        else:
+            self._reach = min(self._ahead_budget, self._reach + (self._reach >> 8))
+        return plan
 
     def _fetch_ahead(self, version: Version, stream: Stream, windows: list[Range]) -> None:
         for start, end in windows:
