@@ -201,7 +201,7 @@ class Worker:
         self.counters["requests"] += 1
         self.counters["bytes"] += job.scatter.received - job.started_at
         if not connection.reached:
-            self._resolver.failed(connection.address)
+            self._resolver.failed(connection.address, self._now)
         self._again(job, trouble)
         self._release(connection)
 
@@ -304,7 +304,7 @@ class Worker:
         try:
             return Connection(self, self._poller, address, self._tunnel, self._timeouts, self._now)
         except OSError as error:
-            self._resolver.failed(address)
+            self._resolver.failed(address, self._now)
             raise transport(f"{address[1][0]}: {error.strerror}") from None
 
     def _sweep(self, now: float) -> None:
