@@ -49,7 +49,7 @@ class FetchPool:
 
         Raises ValueError, with a message for the user, for an endpoint or a proxy that cannot be used.
         """
-        count = config.workers or max(1, min(4, (os.cpu_count() or 1) // 2))
+        count = config.workers or max(1, min(4, len(os.sched_getaffinity(0)) // 2))
         endpoint = endpoint_of(source)
         settings = WorkerSettings(
             bucket=source.bucket,
