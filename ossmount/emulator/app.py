@@ -201,7 +201,12 @@ class Application:
                 await send(_body_message(b""))
                 return
             await self._pause(request, plan.first_byte_delay)
-            complete = await self._send_body(request, response, plan, entry, send)
+            try:
+                complete = await self._send_body(request, response, plan, entry, send)
+            except OSError as failure:  # a plain file that was cut short: the answer must not look whole
+                _log.warning("%r cannot be sent: %s", entry.key, failure)
+                self._cut(request, reset=True)
+                return
             if complete:
                 await send(_body_message(b""))
                 return

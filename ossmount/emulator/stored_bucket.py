@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS objects (
     key BLOB PRIMARY KEY, size INTEGER NOT NULL, etag TEXT NOT NULL, mtime INTEGER NOT NULL, crc64 TEXT,
     object_type TEXT NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL, blob TEXT NOT NULL,
     target BLOB NOT NULL, restored INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs ON objects (blob);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, key BLOB NOT NULL, started INTEGER NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (
@@ -56,11 +57,11 @@ class Body:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
+        self._md5.update(data)
+        self.crc64 = fastcrc.crc64.xz(data, self.crc64) if self.size else fastcrc.crc64.xz(data)
+        self.size += len(data)
         rest = memoryview(data)
-        self._md5.update(rest)
-        self.crc64 = fastcrc.crc64.xz(rest, self.crc64) if self.size else fastcrc.crc64.xz(rest)
-        self.size += len(rest)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
 
@@ -203,8 +204,23 @@ class StoredBucket:
             self.discard_blob(old.blob)
             return True
 
+    def insert_many(self, records: Sequence[ObjectRecord]) -> None:
+        """Inserts new objects in one transaction; they may share one body. A key that is there already is replaced."""
+        with self.lock:
+            old = [found for record in records if (found := self.find(record.key))]
+            self.db.execute("BEGIN")
+            try:
+                self.db.executemany(_INSERT, map(_row, records))
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+            for record in old:
+                self.discard_blob(record.blob)
+
     def discard_blob(self, blob: str) -> None:
-        if blob:
+        """Removes a body that no object has any more."""
+        if blob and not self.db.execute("SELECT 1 FROM objects WHERE blob = ? LIMIT 1", (blob,)).fetchone():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.blob_path(blob))
 

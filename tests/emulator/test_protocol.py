@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import os
 import re
 import socket
 import time
@@ -247,6 +248,20 @@ def test_a_plain_folder_over_http(tmp_path: Path) -> None:
             assert (answer.status, answer.code) == (403, "AccessDenied")
         (tmp_path / "photos" / "cats" / "one.jpg").write_bytes(b"another cat")
         assert client("GET", "/photos/cats/one.jpg", If_Match=got.headers["ETag"]).status == 412
+        client.connection.close()
+
+
+def test_a_plain_file_that_is_cut_short_is_not_sent_as_if_whole(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat").touch()
+    os.truncate(tmp_path / "photos" / "cat", 1 << 30)  # more than the sockets hold
+    with EmulatedServer(tmp_path, plain=True, anonymous=True) as server:
+        client = Client(server.url)
+        client.connection.request("GET", "/photos/cat")
+        answer = client.connection.getresponse()
+        os.truncate(tmp_path / "photos" / "cat", 1000)
+        with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+            answer.read()
         client.connection.close()
 
 
