@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import interrupts
+
 BUCKET = "bench"
 MTIME = 1_700_000_000  # seconds since the epoch, of every file
 BLOCK = 4096
@@ -110,6 +112,7 @@ def pieces(key: str, size: int) -> Iterator[memoryview]:
     name = digest(key)
     piece = bytearray(PIECE)
     for start in range(0, size, PIECE):
+        interrupts.check()
         turn = start // PIECE * 4_093 % 65_536
         piece[:] = pool[turn : turn + PIECE]
         first = start // BLOCK
@@ -224,6 +227,7 @@ def read_once(root: Path, sets: list[str]) -> None:
     for name in sets:
         for folder, _, files in os.walk(root / BUCKET / name):
             for file in files:
+                interrupts.check()
                 with open(os.path.join(folder, file), "rb", buffering=0) as stream:
                     while stream.readinto(buffer):
                         pass
