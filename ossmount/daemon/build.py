@@ -28,7 +28,7 @@ from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
-from ossmount.errors import OssMountError
+from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
@@ -213,12 +213,10 @@ def channel_config(order: Order) -> ChannelConfig:
     )
 
 
-def choose_channel(wanted: str, release: str, fuse_fd: int | None) -> tuple[str, str]:
+def choose_channel(wanted: str, release: str) -> tuple[str, str]:
     """kernel or pyfuse3, and why. release: of the running kernel, as uname(2) gives it."""
     if wanted != "auto":
         return wanted, "asked for"
-    if fuse_fd is not None:
-        return "kernel", "it alone serves a descriptor that was passed in"
     match = re.match(r"(\d+)\.(\d+)", release)
     needed = ".".join(map(str, OLDEST_KERNEL))
     if match is not None and (int(match[1]), int(match[2])) < OLDEST_KERNEL:
@@ -228,16 +226,19 @@ def choose_channel(wanted: str, release: str, fuse_fd: int | None) -> tuple[str,
 
 def make_channel(settings: Settings, operations: Operations, config: ChannelConfig) -> tuple[Channel, str]:
     """The channel that the user or the machine wants. Only the one that is used is imported."""
-    name, reason = choose_channel(settings[options.CHANNEL], platform.release(), config.fuse_fd)
-    if name == "kernel":
-        from ossmount.channel.kernel_channel.channel import KernelChannel
+    name, reason = choose_channel(settings[options.CHANNEL], platform.release())
+    try:
+        if name == "kernel":
+            from ossmount.channel.kernel_channel.channel import KernelChannel
 
-        return KernelChannel(operations, config), reason
-    if importlib.util.find_spec("pyfuse3") is None:
-        raise CommandError(
-            ExitCode.NO_FUSE,
-            f"the pyfuse3 channel ({reason}) needs the package pyfuse3: pip install pyfuse3, or give --channel kernel",
-        )
-    from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
+            return KernelChannel(operations, config), reason
+        if importlib.util.find_spec("pyfuse3") is None:
+            raise CommandError(
+                ExitCode.NO_FUSE,
+                f"the pyfuse3 channel ({reason}) needs the package pyfuse3: pip install pyfuse3, or give --channel kernel",
+            )
+        from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
 
-    return Pyfuse3Channel(operations, config), reason
+        return Pyfuse3Channel(operations, config), reason
+    except Unsupported as failure:
+        raise UsageError(str(failure)) from None

@@ -40,6 +40,6 @@ class Status:
             "options": {
                 name: {"value": value, "origin": origin} for name, (value, origin) in self._order.settings.shown().items()
             },
-            "counters": {**self._parts.requests(), "kernel": channel.get("counters", {})},
+            "counters": {**self._parts.requests(), "kernel": channel.get("requests", {})},
             "facts": {"channel": channel, **facts},
         }

@@ -33,6 +33,7 @@ from ossmount.oss.interface import Fetcher, FetchRequest
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
 MACHINES = 1024  # objects whose streams are remembered, about 1 KB each
+MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
 JOINED_EARLY = 5.0  # seconds; a read that has waited longer for readahead has had its deadline
 
 Range = tuple[int, int]
@@ -152,13 +153,17 @@ class ObjectReader:
             self._counts["misses"] += 1
         else:
             self._counts["joined"] += 1
-        plan = self._plan(version, offset, end, bool(gaps)) if version.size > WHOLE else None
-        more = self._extended(read, gaps, plan) if gaps and not self._queue else gaps
-        if more != gaps and self._begin(read, pages, more, plan):
-            begun = True
+        plan = None
+        more = gaps
+        if self._is_whole(version, offset):
+            more = [(0, version.size)]
         else:
-            begun = not (gaps and self._queue) and self._begin(read, pages, gaps, None)
-        if not begun:
+            plan = self._plan(version, offset, end, bool(gaps))
+            if plan is not None and gaps and not self._queue:
+                more = self._extended(read, gaps, plan)
+        if (gaps and self._queue) or not (
+            (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
+        ):
             self._counts["queued"] += 1
             self._queue.append(read)
         if plan is not None:
@@ -166,13 +171,16 @@ class ObjectReader:
         if self._queue:
             self._pump()
 
-    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan | None) -> list[Range]:
-        """The gaps, the last of them made longer where one fetch serves better than two."""
+    def _is_whole(self, version: Version, offset: int) -> bool:
+        """Whether a read that misses fetches the whole object."""
+        small = version.size <= WHOLE and (offset == 0 or version.size <= ALWAYS_WHOLE)
+        return small and not self._cache.has(version)
+
+    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan) -> list[Range]:
+        """The gaps, the last of them as long as the plan says, where one fetch serves better than two."""
         version = read.version
-        if version.size <= WHOLE and (read.offset == 0 or version.size <= ALWAYS_WHOLE) and not self._cache.has(version):
-            return [(0, version.size)]
         start, stop = gaps[-1]
-        if plan is None or stop < read.end:
+        if stop < read.end:
             return gaps
         extend = plan.extend
         if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
@@ -228,7 +236,10 @@ class ObjectReader:
     # -- the queue for memory -----------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Begins the reads that wait for memory, in their order, as far as it goes."""
+        """Begins the reads that wait for memory, in their order, as far as it goes.
+
+        Everything that holds memory ends by its deadline, so that no read is looked at much later than MEMORY_WAIT.
+        """
         self._pump_again = True
         if self._pumping:
             return
@@ -237,7 +248,10 @@ class ObjectReader:
             while self._pump_again and self._queue:
                 self._pump_again = False
                 read = self._queue.popleft()
-                if self._resume(read):
+                if self._clock() - read.since > MEMORY_WAIT:
+                    self._pump_again = True
+                    read.done(DeadlineExceeded(f"no memory within {MEMORY_WAIT:.0f} s: --memory-limit is too small for this"))
+                elif self._resume(read) or (not self._transfers and self._resume_alone(read)):
                     self._pump_again = True
                 else:
                     self._queue.appendleft(read)
@@ -252,6 +266,15 @@ class ObjectReader:
             read.done(failure)
             return True
         return self._begin(read, pages, gaps, None)
+
+    def _resume_alone(self, read: PendingRead) -> bool:
+        """Begins a read for which there is no room although nothing is under way.
+
+        The pages that it needs only a part of take that room; without them its own bytes fit.
+        """
+        for page in self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))[0]:
+            self._cache.drop(page)
+        return self._resume(read)
 
     def _reclaim(self, size: int) -> None:
         """Cancels what is fetched ahead with nobody waiting, the latest first, until so many bytes will come free."""
@@ -280,7 +303,8 @@ class ObjectReader:
             if len(self._machines) >= MACHINES:
                 del self._machines[next(iter(self._machines))]
         self._machines[version] = machine
-        return machine.read(offset, end, missing, self._ahead_budget // max(1, self._cache.accounts))
+        share = self._ahead_budget // max(1, self._cache.accounts)
+        return machine.read(offset, end, missing, max(share, (self._ahead_budget - self._cache.unread) // 2))
 
     def _fetch_ahead(self, version: Version, stream: Stream, windows: list[Range]) -> None:
         for start, end in windows:
@@ -294,8 +318,12 @@ class ObjectReader:
         _, gaps = self._cache.find(version, *_aligned(start, end, version.size))
         if not gaps:
             return True
-        if self._queue or self._cache.unread + sum(stop - start for start, stop in gaps) > self._ahead_budget:
+        if self._queue:
             return False
+        room = self._ahead_budget - sum([stop - start for start, stop in gaps])
+        while self._cache.unread > room:  # readers that have gone away give way
+            if not self._cache.drop_ahead(account):
+                return False
         transfers = self._transfers_for(version, gaps, False)
         if transfers is None:
             return False

@@ -116,7 +116,7 @@ class Accounts:
         to_sign = signature.v1_string(request, expires)
         expected = signature.v1_signature(account.access_key_secret, to_sign)
         _compare(expected, request.query["Signature"], account, to_sign.decode("latin-1"))
-        if time.time() > int(expires):
+        if time.time() >= int(expires):
             raise OssError("AccessDenied", "Request has expired.", details={"Expires": expires})
 
     def _check_v4(self, request: Request, fields: dict[str, str], date: str, *, presigned: bool) -> None:
@@ -182,7 +182,7 @@ def _check_clock(sent: float) -> None:
 def _check_expiry(sent: int, seconds: str) -> None:
     if not seconds.isdecimal():
         raise OssError("InvalidArgument", "The expiry of the URL is malformed.")
-    if time.time() > sent + int(seconds):
+    if time.time() >= sent + int(seconds):
         raise OssError("AccessDenied", "Request has expired.")
 
 

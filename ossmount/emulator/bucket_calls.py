@@ -32,9 +32,7 @@ async def list_buckets(store: Store, request: Request) -> Response:
 
 
 async def put_bucket(store: Store, request: Request) -> Response:
-    acl = request.headers.get("x-oss-acl", "")
-    if acl and acl not in _ACLS:
-        raise OssError("InvalidArgument", details={"ArgumentName": "x-oss-acl", "ArgumentValue": acl})
+    acl = _acl(request)
     storage_class = ""
     body = await request.document()
     if body and not request.s3:
@@ -49,7 +47,8 @@ async def delete_bucket(store: Store, request: Request) -> Response:
 
 
 async def head_bucket(store: Store, request: Request) -> Response:
-    return Response(headers={"x-oss-bucket-region": _region(store.bucket(request.bucket).info)})
+    store.bucket(request.bucket)
+    return Response(headers={"x-oss-bucket-region": LOCATION})
 
 
 async def get_bucket_info(store: Store, request: Request) -> Response:
@@ -66,7 +65,8 @@ async def get_bucket_info(store: Store, request: Request) -> Response:
 
 
 async def get_bucket_location(store: Store, request: Request) -> Response:
-    return document("LocationConstraint", _region(store.bucket(request.bucket).info))
+    store.bucket(request.bucket)
+    return document("LocationConstraint", LOCATION)
 
 
 async def get_bucket_stat(store: Store, request: Request) -> Response:
@@ -88,9 +88,24 @@ async def get_bucket_acl(store: Store, request: Request) -> Response:
     return document("AccessControlPolicy", [OWNER, ("AccessControlList", [("Grant", info.acl)])])
 
 
+async def put_bucket_acl(store: Store, request: Request) -> Response:
+    acl = _acl(request)
+    if not acl:
+        raise OssError("MissingArgument", details={"ArgumentName": "x-oss-acl"})
+    store.writable(request.bucket).set_acl(acl)
+    return Response()
+
+
 async def get_bucket_versioning(store: Store, request: Request) -> Response:
     store.bucket(request.bucket)
     return document("VersioningConfiguration", [])
+
+
+def _acl(request: Request) -> str:
+    acl = request.headers.get("x-oss-acl", "")
+    if acl and acl not in _ACLS:
+        raise OssError("InvalidArgument", details={"ArgumentName": "x-oss-acl", "ArgumentValue": acl})
+    return acl
 
 
 def _about(info: BucketInfo, request: Request) -> list[Element]:
@@ -99,15 +114,11 @@ def _about(info: BucketInfo, request: Request) -> list[Element]:
         ("CreationDate", timestamp(info.created)),
         ("ExtranetEndpoint", host),
         ("IntranetEndpoint", host),
-        ("Location", _region(info)),
+        ("Location", LOCATION),
         ("Name", info.name),
-        ("Region", _region(info).removeprefix("oss-")),
+        ("Region", LOCATION.removeprefix("oss-")),
         ("StorageClass", info.storage_class),
     ]
-
-
-def _region(_: BucketInfo) -> str:
-    return LOCATION
 
 
 # Listings

@@ -74,7 +74,9 @@ async def upload_part_copy(store: Store, request: Request) -> Response:
         os.close(fd)
     _keep_part(bucket, request, number, body)
     elements: list[Element] = [("LastModified", timestamp(int(time.time()))), ("ETag", f'"{body.etag}"')]
-    return document("CopyPartResult", elements)
+    response = document("CopyPartResult", elements)
+    response.headers["etag"] = f'"{body.etag}"'
+    return response
 
 
 async def complete(store: Store, request: Request) -> Response:

@@ -290,23 +290,28 @@ class TreeNamespace:
     async def _list_slowly(self, node: int, after: bytes) -> Sequence[Named]:
         since = self._clock()
         share = self._config.entry_ttl > 0
-        stuck = False
+        cursor = self._cursor(after)
+        known = self._known(node, cursor, math.inf)
         rows: Sequence[Named] | None = None
+        attempts = 0
+        stuck = False
         while rows is None:
-            # What was known before this call is not enough, or this call would not have come here.
-            known = self._known(node, self._cursor(after), since if stuck else math.inf)
             if known is None and not after:
                 await self._refresher.beginning(node, share=share)
             elif known is None:
-                await self._refresher.behind(node, self._cursor(after).stored + b"\0", share=share)
+                await self._refresher.behind(node, cursor.stored + b"\0", share=share)
             else:
                 asks = [partial(self._refresher.behind, node, known.high or b"", share=share)]
                 if stuck and known.blocked is not None:
                     asks.append(partial(self._refresher.probe, node, known.blocked, share=share))
                 await together(asks)
-            stuck, share = True, False
             self._tree.check_directory(node)
             rows = self._names(node, after, since)
+            before, known = known, self._known(node, cursor, since)
+            stuck, share = True, False
+            attempts = attempts + 1 if known == before else 0
+            if attempts == _ATTEMPTS:
+                raise Unavailable(f"the listing of directory {node} does not get beyond {known}")
         return rows
 
     # -- news

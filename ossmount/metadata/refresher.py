@@ -106,7 +106,7 @@ class Refresher:
         key = self._tree.prefix(directory) + position
         if not key.endswith(b"\0"):
             start = keys.start_before(key)
-        elif key.endswith(b"/\0"):
+        elif position.endswith(b"/\0"):
             start = keys.start_behind(key[:-1])
         else:
             start = key[:-1]

@@ -38,7 +38,8 @@ T = TypeVar("T")
 
 MAP_SIZE = 64 << 30  # bytes of address space, not of disk; grows when it is full
 ROOT = 1
-_LOCK = "ossmount.lock"
+_OPENING = "opening.lock"  # held exclusively while the store is opened or closed
+_USERS = "users.lock"  # held shared by everyone who has it open
 _UNSYNCED = "UNSYNCED"
 _GROUP = 64  # writes in one transaction at most
 _SCHEMA = b"schema"
@@ -57,6 +58,30 @@ class _Write(Generic[T]):
         self.done = trio.Event()
         self.result: T | None = None
         self.failure: Exception | None = None
+
+
+_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
+
+_DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock file; those who hold it do so for milliseconds."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_alone(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _boot_id() -> str:
@@ -85,7 +110,7 @@ class Store:
         self._map_size = map_size
         self._fallback = fallback or (Path("/dev/shm") if os.path.isdir("/dev/shm") else Path(tempfile.gettempdir()))
         self._temporary: Path | None = None
-        self._lock_fd = -1
+        self._users_fd = -1
         self._writing = False
         name = hashlib.sha256(identity.encode()).hexdigest()[:32]
         self.path = directory / name
@@ -203,7 +228,9 @@ class Store:
                 self._env.set_mapsize(self._env.info()["map_size"] * 2)
             except lmdb.MapResizedError:  # another mount of the same source grew it
                 self._env.set_mapsize(0)
-            except (lmdb.DiskError, lmdb.PanicError, lmdb.CorruptedError, lmdb.PageNotFoundError) as failure:
+            except (OSError, lmdb.Error) as failure:  # a full disk is DiskError or, when a write is cut short, EIO
+                if isinstance(failure, _DEFECTS):
+                    raise
                 if self._temporary is not None:
                     raise Unavailable(f"the metadata store in memory failed: {failure}") from failure
                 self._warn(f"the metadata store {self.path} failed ({failure}); it goes on in memory")
@@ -232,43 +259,43 @@ class Store:
         else:
             env.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._release_users()
 
     def _mark_clean(self, env: Any) -> None:
         env.close()
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # another mount goes on with it
-        (self.path / _UNSYNCED).unlink(missing_ok=True)
+        with _exclusive(self.path / _OPENING):
+            if _try_alone(self._users_fd):
+                (self.path / _UNSYNCED).unlink(missing_ok=True)
 
     def _open(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._users_fd = os.open(path / _USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # nobody opens or discards it at the same time
-            unsynced = path / _UNSYNCED
-            if unsynced.exists() and unsynced.read_text() != _boot_id():
-                self._set_aside(path, "the machine stopped while it was in use")
-            unsynced.write_text(_boot_id())
-            try:
-                self._open_environment(path)
-            except (
-                ForeignStore,
-                lmdb.InvalidError,
-                lmdb.CorruptedError,
-                lmdb.VersionMismatchError,
-                lmdb.PageNotFoundError,
-            ) as why:
-                self._set_aside(path, str(why))
-                self._open_environment(path)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+            with _exclusive(path / _OPENING):
+                alone = _try_alone(self._users_fd)
+                fcntl.flock(self._users_fd, fcntl.LOCK_SH)
+                self._open_or_rebuild(path, alone)
         except BaseException:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+            self._release_users()
             raise
+
+    def _open_or_rebuild(self, path: Path, alone: bool) -> None:
+        unsynced = path / _UNSYNCED
+        if alone and unsynced.exists() and unsynced.read_text() != _boot_id():
+            self._set_aside(path, "the machine stopped while it was in use")
+        unsynced.write_text(_boot_id())
+        try:
+            self._open_environment(path)
+        except (ForeignStore, *_DAMAGE) as why:
+            if not alone:
+                raise OSError(f"another mount uses it, and it is damaged: {why}") from why
+            self._set_aside(path, str(why))
+            self._open_environment(path)
+
+    def _release_users(self) -> None:
+        if self._users_fd >= 0:
+            os.close(self._users_fd)
+            self._users_fd = -1
 
     def _open_environment(self, path: Path) -> None:
         env = lmdb.open(

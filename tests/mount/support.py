@@ -36,13 +36,13 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Signals as a terminal starts programs with, whatever the tests were started with."""
-    return ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
+    return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
 
 
 def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
     """The same command as another user. readable: who may read what root may, since the checkout may lie in root's home."""
     extra = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"] if readable else []
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
+    return ["/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
 
 
 @dataclass

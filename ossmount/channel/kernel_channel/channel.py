@@ -79,10 +79,10 @@ class KernelChannel:
         self._device = Device(fd)
         helpers: list[trio.Process] = []
         try:
+            self._handlers = await self._initialize(self._device)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._detach_when_asked, helpers)
-                self._handlers = await self._initialize(self._device)
                 nursery.start_soon(self._notifier.run, fd)
                 ready()
                 await self._serve_requests(fd, self._handlers)
@@ -151,6 +151,14 @@ class KernelChannel:
         """The processes that belong to this channel."""
         process = self._notifier.process
         return [process.pid] if process is not None and process.returncode is None else []
+
+    def notifications_done(self) -> bool:
+        """Whether the kernel has been told all that it was to be told."""
+        return not (self._notifier.entries.behind or self._notifier.nodes.behind)
+
+    def writer_waits(self) -> bool:
+        """Whether a notification is in the kernel's hands (or on its way there) and not done."""
+        return self._notifier.nodes.sent > self._notifier.nodes.confirmed
 
     # -- beginning and end
 

@@ -6,6 +6,7 @@ bare line feeds, blanks before a colon, NUL. Nothing here does I/O.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 #: Bytes of one head, and of all chunk trailers together.
@@ -43,14 +44,21 @@ def parse_head(raw: bytes) -> Head:
     version, status = _status_line(lines[0])
     headers: dict[bytes, bytes] = {}
     for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name.translate(None, _TOKEN):
+        written, colon, value = line.partition(b":")
+        if not colon:
             raise Malformed("a header line without a proper name")
-        name = name.lower()
+        name = _field_name(written)
         if name in headers and name in _ONCE:
             raise Malformed(f"{name.decode()} twice")
         headers[name] = value.strip(b" \t")
     return _framed(version, status, headers)
+
+
+@lru_cache(maxsize=256)  # the same dozen names come with every answer
+def _field_name(written: bytes) -> bytes:
+    if not written or written.translate(None, _TOKEN):
+        raise Malformed("a header line without a proper name")
+    return written.lower()
 
 
 def _status_line(line: bytes) -> tuple[bytes, int]:

@@ -303,7 +303,7 @@ class Connection:
         job, head = self.job, self._head
         assert job is not None and head is not None
         self.job = job.connection = None
-        if not self._rest(head, reusable=reusable and (head.length is not None or head.chunked)):
+        if not self._rest(head, reusable=reusable):
             self.close()
         self._owner.finished(self, job)
 

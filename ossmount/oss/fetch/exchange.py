@@ -12,7 +12,6 @@ from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
 
 _ETAG = re.compile(r"[!#-~]{1,256}")  # RFC 9110, 8.8.3, without obs-text
-_HEADER_VALUE = re.compile(r"[ -~]*")
 
 
 class RequestWriter:
@@ -39,13 +38,13 @@ class RequestWriter:
         if not (job.whole and job.scatter.received == 0):
             headers["Range"] = f"bytes={job.position}-{job.start + job.length - 1}"
             headers["x-oss-range-behavior"] = "standard"
-        lines = [f"{name}: {value}" for name, value in self._signer.headers("GET", job.key, headers)]
-        for line in lines:
-            if not _HEADER_VALUE.fullmatch(line):
-                raise Trouble(Unavailable, Retry.NEVER, f"the {line.partition(':')[0]} header has characters that HTTP forbids")
+        fields = self._signer.headers("GET", job.key, headers)
+        values = "".join([value for _, value in fields])
+        if not (values.isascii() and values.isprintable()):
+            raise Trouble(Unavailable, Retry.NEVER, "the credentials hold characters that HTTP forbids in headers")
+        lines = "\r\n".join([f"{name}: {value}" for name, value in fields])
         path = self._endpoint.path(job.key)
-        fields = "\r\n".join(lines)
-        return f"GET {self._origin}{path} HTTP/1.1\r\n{self._fixed}{fields}\r\n\r\n".encode("ascii")
+        return f"GET {self._origin}{path} HTTP/1.1\r\n{self._fixed}{lines}\r\n\r\n".encode("ascii")
 
 
 def judge(head: Head, job: Job) -> None:
@@ -61,6 +60,9 @@ def judge(head: Head, job: Job) -> None:
         raise damaged("the range was ignored" if ranged else "206 to a request without a range")
     if ranged:
         _judge_range(headers.get(b"content-range", b""), job)
+    if head.length is None and not head.chunked:
+        # it would end with the connection: too little is told from too much by nothing
+        raise damaged("neither Content-Length nor chunks")
     if head.length is not None and head.length != job.missing:
         raise damaged(f"Content-Length is {head.length} for {job.missing} bytes")
     if job.whole and not ranged:

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import trio
 
+import ossmount
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.settings import WorkerSettings
 
@@ -20,8 +22,14 @@ _ENVIRONMENT: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "RES_
 _SOCKET_BUFFER: Final = 1 << 20
 #: -I and -S: no user's site directory, no .pth files, nothing but the daemon's own path; that halves the start.
 _START: Final = (
-    "import sys; sys.path[:0] = sys.argv[5:]; from ossmount.oss.fetch.child import main; main(*map(int, sys.argv[1:5]))"
+    "import sys; sys.path += sys.argv[5:]; from ossmount.oss.fetch.child import main; main(*map(int, sys.argv[1:5]))"
 )
+
+
+def _import_path() -> list[str]:
+    """Where the process finds this very ossmount, and what the daemon can import. An editable installation is on no path."""
+    root = Path(ossmount.__file__).resolve().parent.parent
+    return [str(root), *filter(None, sys.path)]
 
 
 class FetchProcess:
@@ -40,7 +48,7 @@ class FetchProcess:
             self.control.setblocking(False)
             numbers = [theirs.fileno(), slab_fd, slab_size, os.getpid()]
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, *map(str, numbers), *filter(None, sys.path)],
+                [sys.executable, "-I", "-S", "-c", _START, *map(str, numbers), *_import_path()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), slab_fd),

@@ -70,8 +70,6 @@ class Worker:
         self._queue = JobQueue()
         self._now = time.monotonic()
         self._next_sweep = 0.0
-        self._counters_sent = 0.0
-        self._counted = 0  # requests, when the counters were sent
         self.counters = dict.fromkeys(
             ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
@@ -127,7 +125,8 @@ class Worker:
     def _flush(self) -> None:
         """Sends what the daemon has not been told yet, in one piece."""
         if self._outgoing:
-            self._unsent += wire.pack(self._outgoing)
+            # before the reports: who is told that a fetch is done finds it in the counters
+            self._unsent += wire.pack([(wire.COUNTERS, self.counters), *self._outgoing])
             self._outgoing = []
             mask = select.EPOLLIN | select.EPOLLOUT
         elif self._unsent:
@@ -301,7 +300,7 @@ class Worker:
             raise transport(f"{address[1][0]}: {error.strerror}") from None
 
     def _sweep(self, now: float) -> None:
-        """Timeouts, deadlines, idle connections, counters."""
+        """Timeouts, deadlines, idle connections."""
         self._next_sweep = now + _SWEEP
         for connection in list(self._connections.values()):
             job = connection.job
@@ -314,16 +313,10 @@ class Worker:
             self._end(job, _overdue(job))
         for connection in [connection for connection, since in self._idle.items() if now - since > _MAX_IDLE]:
             connection.close()
-        if now - self._counters_sent >= 1.0 and self._counted != self.counters["requests"]:
-            self._counters_sent = now
-            self._counted = self.counters["requests"]
-            self._outgoing.append((wire.COUNTERS, dict(self.counters)))
 
     def _patience(self) -> float:
         """Seconds until something must be looked at without being asked."""
         if not self._jobs:
-            if self._counted != self.counters["requests"]:
-                return 1.0
             return 10.0 if self._connections else 3600.0
         due = self._queue.next_due()
         sweep = self._next_sweep - self._now

@@ -114,6 +114,23 @@ def test_failed_readahead_is_retried_as_demand_for_a_read_that_joined_it() -> No
         world.fetcher.complete_all()
 
 
+def test_a_read_is_retried_once_only() -> None:
+    with World(memory=64 * MIB) as world:
+        version = world.add(32 * MIB)
+        for offset in range(0, 4 * MIB, 128 * KIB):
+            world.read_through(version, offset, 128 * KIB)
+        first, second = [fetch for fetch in world.fetcher.pending if not fetch.request.demand and not fetch.promoted][:2]
+        assert first.range[1] == second.range[0]
+        answer = world.read(version, second.range[0] - 4096, 8192)
+        assert first.promoted and second.promoted
+        world.fetcher.fail(Unavailable("reset"), first)
+        assert answer.waiting  # its first half is asked for again, its second half still comes with the readahead
+        error = Unavailable("reset too")
+        world.fetcher.fail(error, second)
+        assert answer.error is error
+        world.fetcher.complete_all()
+
+
 def test_a_read_that_waited_long_for_readahead_is_not_retried() -> None:
     with World() as world:
         _, answer = window_under_way(world)
@@ -216,6 +233,43 @@ def test_reads_queue_for_memory_in_their_order() -> None:
         assert [request.version for request in world.fetcher.requests] == versions
 
 
+def test_a_read_waits_for_memory_until_a_deadline() -> None:
+    with World(memory=128 * KIB) as world:
+        first, second = (world.add(128 * KIB, name) for name in ("first", "second"))
+        world.read(first, 0, 128 * KIB)
+        answer, late = world.read(second, 0, 128 * KIB), world.read(second, 0, 64 * KIB)
+        world.now += 59
+        newer = world.read(second, 0, 4096)
+        world.now += 2
+        world.fetcher.fail(DeadlineExceeded("no answer"))
+        assert isinstance(answer.error, DeadlineExceeded) and isinstance(late.error, DeadlineExceeded)
+        world.fetcher.complete_all()
+        assert newer.data == world.data(second, 0, 4096)
+
+
+def test_what_readers_that_went_away_left_unread_does_not_stop_readahead() -> None:
+    with World(memory=8 * MIB) as world:
+        for number in range(20):
+            version = world.add(2 * MIB, f"left alone {number}")
+            world.read_through(version, 0, 128 * KIB)
+            world.fetcher.complete_all()
+        version = world.add(24 * MIB)
+        before = len(world.fetcher.requests)
+        for offset in range(0, version.size, 128 * KIB):
+            assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
+        demand = [request for request in world.fetcher.requests[before:] if request.demand]
+        assert len(demand) <= 3
+        world.fetcher.complete_all()
+
+
+def test_faults_in_the_middle_of_a_small_file_are_one_value() -> None:
+    with World() as world:
+        version = world.add(900 * KIB)
+        for offset in range(300 * KIB, 400 * KIB, 4096):
+            assert world.read_through(version, offset, 4096) == world.data(version, offset, 4096)
+        assert len(world.fetcher.requests) == 2
+
+
 def test_queued_reads_cancel_readahead_and_go_on_when_it_has_ended() -> None:
     with World(memory=2 * MIB) as world:
         version, other = world.add(8 * MIB), world.add(1 * MIB, "other")
@@ -239,6 +293,14 @@ def test_a_read_larger_than_the_memory_is_refused() -> None:
         version = world.add(MIB)
         assert isinstance(world.read(version, 0, 128 * KIB).error, InvalidArgument)
         assert world.read_through(version, 0, 60 * KIB) == world.data(version, 0, 60 * KIB)
+
+
+def test_a_read_that_needs_a_little_of_a_page_that_takes_its_room() -> None:
+    with World(memory=32 * KIB) as world:
+        version = world.add(8 * MIB)
+        world.read_through(version, 4 * MIB, 20 * KIB)
+        offset = 4 * MIB + 16 * KIB + 1
+        assert world.read_through(version, offset, 16 * KIB) == world.data(version, offset, 16 * KIB)
 
 
 def test_a_fetcher_that_fails_at_once() -> None:

@@ -21,6 +21,7 @@ from ossmount.errors import (
     DeadlineExceeded,
     Denied,
     InvalidArgument,
+    NoSuchBucket,
     NotFound,
     OssMountError,
     Throttled,
@@ -29,8 +30,11 @@ from ossmount.errors import (
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss import buckets
 from ossmount.oss.buckets import Bucket
+from ossmount.oss.interface import ObjectLister
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # oss2, on Python 3.12
 
 HEADERS = {"ETag": '"E1"', "Last-Modified": "Sat, 21 Nov 2026 15:47:04 GMT", "x-oss-hash-crc64ecma": "18446744073709551615"}
 EMPTY = b"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -243,7 +247,7 @@ def test_attempts_are_bounded(bad: Reply, kind: type[OssMountError]) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "message"),
     [
-        (Reply(404, refusal("NoSuchBucket")), OssMountError, "NoSuchBucket .*check the bucket's name.*R-1"),
+        (Reply(404, refusal("NoSuchBucket")), NoSuchBucket, "NoSuchBucket .*check the bucket's name.*R-1"),
         (Reply(404, b"<html>"), OssMountError, "may not be an endpoint of OSS"),
         (Reply(403, refusal("AccessDenied")), Denied, "AccessDenied .* R-1; no credentials were given: set OSS_ACCESS_KEY_ID"),
         (Reply(307, headers={"Location": "http://127.0.0.1:1/"}), OssMountError, "redirects are not followed"),
@@ -360,4 +364,5 @@ def test_bad_endpoint_is_refused_at_once() -> None:
 
 
 def test_repr() -> None:
-    assert repr(Bucket(SourceConfig("data", endpoint="http://localhost:1"))) == "<Bucket data at http://localhost:1>"
+    bucket: ObjectLister = Bucket(SourceConfig("data", endpoint="http://localhost:1"))
+    assert repr(bucket) == "<Bucket data at http://localhost:1>"
