@@ -114,7 +114,7 @@ def test_quick_is_small_and_has_rivals_and_limits() -> None:
     arguments = command_line.own_parser().parse_args(["quick"])
     settings = quick.settings(arguments, command_line.settings_of)
     assert settings.scale.name == "quick" and settings.rounds == 1
-    assert [peer.name for peer in settings.peers] == ["ossmount", "rclone", "null", "raw", "local"]
+    assert [peer.name for peer in settings.peers] == ["ossmount", "rclone-tuned", "null", "raw", "local"]
 
 
 @pytest.fixture

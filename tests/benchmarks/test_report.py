@@ -19,17 +19,8 @@ def one(
     requests = {"get": 40, "head": 1, "list": 2, "other": 0, "bytes": 3 << 30}
     unit, memory = "ms" if lower else "files/s", 0 if peer in ("raw", "local") else 100 << 20
     measured = Measurement(scenario, "cold", peer, network, round_, unit, not lower, value, error=error)
-    return replace(
-        measured,
-        operations=1_000,
-        bytes_=2 << 30,
-        seconds=1.0,
-        p50=0.001,
-        p99=0.02,
-        cpu=4.0,
-        peak_pss=memory,
-        requests=requests,
-    )
+    measured = replace(measured, operations=1_000, bytes_=2 << 30, seconds=1.0, p50=0.001, p99=0.02)
+    return replace(measured, cpu=4.0, peak_pss=memory, requests=requests)
 
 
 MEASURED = [
