@@ -86,13 +86,14 @@ def guess(names: Sequence[bytes]) -> Guess | None:
         start -= 1
     width = differs - start + max(runs)
     tails = {name[differs + run :] for name, run in zip(sample, runs, strict=True)}
-    tail = tails.pop() if len(tails) == 1 and min(runs) == max(runs) else b""
+    regular = len(tails) == 1 and min(runs) == max(runs)
+    tail = tails.pop() if regular else b""
     made = Guess(first[:start], alphabet, width, tail, 0)
     low, high = made.value(first), made.value(last)
     if low is None or high is None or high <= low:
         return None
     step, rest = divmod((high - low) * len(names), len(names) - 1)
-    if rest or not tail:
+    if rest or not regular:
         step = step * 9 // 10  # rather ask for a tenth twice than leave a gap that costs a page of its own
     return made._replace(step=step) if step > 0 else None
 
