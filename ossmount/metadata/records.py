@@ -1,0 +1,112 @@
+"""The records of the metadata store. Changing any layout here means a new SCHEMA: an older store is then rebuilt.
+
+    meta      text name                            the schema, the identity and the next node id
+    children  directory id, stored name, 0, d or f  Child: what a directory's name stands for now
+    nodes     node id                              Location, or for a replaced version Location and its last Child
+    coverage  directory id                         Coverage.pack()
+
+Ids are 8 bytes, big-endian in keys so that LMDB sorts them. Names hold no NUL, so the 0 ends them and sorts first.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from ossmount.model import Kind, Node, ObjectInfo
+
+SCHEMA = 1
+_ID = struct.Struct(">Q")
+_CHILD = struct.Struct("<Qqqd")
+_LOCATION = struct.Struct("<QBB")
+_DIRECTORY = b"\0d"
+_FILE = b"\0f"
+
+
+class Child(NamedTuple):
+    """What one side of a name stands for: the current version of an object, or a directory."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    validated: float  # when this record was last seen outside of covered listings, seconds since the epoch
+    etag: str = ""
+    object_type: str = ""  # "" is Normal
+    storage_class: str = ""  # "" is Standard
+    link_etag: str = ""  # the ETag of the OSS symlink itself when the other fields describe what it points to
+
+
+class Location(NamedTuple):
+    """Where a node id belongs. `last` is set when it names nothing any more: what it was."""
+
+    parent: int
+    directory: bool
+    name: bytes  # stored name
+    last: Child | None = None
+
+
+def child_of(number: int, info: ObjectInfo, validated: float) -> Child:
+    return Child(
+        number,
+        info.size,
+        info.mtime_ns,
+        validated,
+        info.etag,
+        "" if info.object_type == "Normal" else info.object_type,
+        "" if info.storage_class == "Standard" else info.storage_class,
+    )
+
+
+def node_of(child: Child, key: bytes, *, directory: bool, symlinks: bool) -> Node:
+    """The node of a child; `key` ends in "/" for a directory."""
+    if directory:
+        return Node(child.id, Kind.DIRECTORY, key, 0, child.mtime_ns, "")
+    kind = Kind.SYMLINK if symlinks and child.object_type == "Symlink" else Kind.FILE
+    object_type = child.object_type or "Normal"
+    return Node(child.id, kind, key, child.size, child.mtime_ns, child.etag, object_type, child.storage_class or "Standard")
+
+
+def pack_id(number: int) -> bytes:
+    return _ID.pack(number)
+
+
+def unpack_id(data: bytes) -> int:
+    return int(_ID.unpack_from(data)[0])
+
+
+def child_key(parent: int, name: bytes, directory: bool) -> bytes:
+    return _ID.pack(parent) + name + (_DIRECTORY if directory else _FILE)
+
+
+def split_child_key(key: bytes) -> tuple[bytes, bool]:
+    """Stored name, and whether it is the directory's side."""
+    return key[8:-2], key.endswith(_DIRECTORY)
+
+
+def pack_child(child: Child) -> bytes:
+    tail = child.etag
+    if child.object_type or child.storage_class or child.link_etag:
+        tail = f"{tail}\0{child.object_type}\0{child.storage_class}\0{child.link_etag}"
+    return _CHILD.pack(child.id, child.size, child.mtime_ns, child.validated) + tail.encode()
+
+
+def unpack_child(data: bytes) -> Child:
+    number, size, mtime_ns, validated = _CHILD.unpack_from(data)
+    tail = data[_CHILD.size :].decode()
+    if "\0" not in tail:
+        return Child(number, size, mtime_ns, validated, tail)
+    etag, object_type, storage_class, link_etag = tail.split("\0")
+    return Child(number, size, mtime_ns, validated, etag, object_type, storage_class, link_etag)
+
+
+def pack_location(location: Location) -> bytes:
+    last = b"" if location.last is None else pack_child(location.last)
+    flags = location.directory | (location.last is not None) << 1
+    return _LOCATION.pack(location.parent, flags, len(location.name)) + location.name + last
+
+
+def unpack_location(data: bytes) -> Location:
+    parent, flags, length = _LOCATION.unpack_from(data)
+    end = _LOCATION.size + length
+    last = unpack_child(data[end:]) if flags & 2 else None
+    return Location(parent, bool(flags & 1), data[_LOCATION.size : end], last)

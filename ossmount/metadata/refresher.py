@@ -1,0 +1,320 @@
+"""Asks OSS, and makes the store say what it answered.
+
+Requests are shared by all who wait for the same answer; they run in the nursery of run(), so that a waiter who is cancelled
+does not fail the others. A flat LIST (no delimiter) always goes over the whole mounted prefix from some key on: it tells of
+the directory at hand and of what follows it, which is what a walk asks for next. A LIST with a delimiter is asked of large
+directories only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import trio
+from cachetools import LRUCache
+
+from ossmount.errors import Damaged, NotFound, OssMountError, Unavailable
+from ossmount.metadata import keys
+from ossmount.metadata.ahead import Stream, guess
+from ossmount.metadata.filler import Filler
+from ossmount.metadata.keys import Target
+from ossmount.metadata.pages import Split, Stretch, split_page
+from ossmount.metadata.records import child_of
+from ossmount.metadata.store import ROOT, Store
+from ossmount.metadata.transaction import Change, Transaction
+from ossmount.metadata.tree import Tree
+from ossmount.oss.interface import ObjectLister
+
+PAGE = 1000  # keys, the most that OSS gives
+HEADS = 16  # HEADs under way for one listing
+_HIDDEN_KEPT = 1000
+
+
+class _Flight:
+    """A request under way, expected to show the keys of `directory` from start to end."""
+
+    def __init__(self, directory: int = 0, start: bytes = b"", end: bytes = b"") -> None:
+        self.directory = directory
+        self.start = start
+        self.end = end
+        self.done = trio.Event()
+        self.failure: OssMountError | None = Unavailable("the mount is being stopped")
+
+
+async def together(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Awaits all at once; raises the first failure as it is, not in a group."""
+    failures: list[OssMountError] = []
+
+    async def one(ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ask()
+        except OssMountError as failure:
+            failures.append(failure)
+
+    async with trio.open_nursery() as nursery:
+        for ask in asks:
+            nursery.start_soon(one, ask)
+    if failures:
+        raise failures[0]
+
+
+class Refresher:
+    """The only one here that asks OSS."""
+
+    def __init__(
+        self,
+        lister: ObjectLister,
+        tree: Tree,
+        store: Store,
+        clock: Callable[[], float],
+        changed: Callable[[Sequence[Change]], None],
+    ) -> None:
+        self._lister = lister
+        self._tree = tree
+        self._store = store
+        self._clock = clock
+        self._changed = changed
+        self._flights: dict[object, _Flight] = {}
+        self._nursery: trio.Nursery | None = None
+        self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
+        self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
+        self._filler = Filler(self._fill_page)
+        self._streams: LRUCache[int, Stream] = LRUCache(256)
+        self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
+        self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
+        self.lists = 0
+        self.heads = 0
+        self.hidden_count = 0
+        self.hidden: set[bytes] = set()  # the first of them
+
+    async def run(self, started: Callable[[], None]) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def name(self, directory: int, stored: bytes, *, share: bool) -> None:
+        """Makes an object's name known, most often also the directory of that name, and the siblings behind it."""
+        start = keys.start_before(self._tree.prefix(directory) + stored)
+        if directory in self._large:
+            await self.page(directory, start, b"/", share=share)
+        else:
+            await self.page(ROOT, start, b"", share=share, wanted=directory)
+        if self._filler.missed(directory) and self._nursery is not None:
+            self._nursery.start_soon(self._filler.fill, directory)
+
+    async def beginning(self, directory: int, *, share: bool) -> None:
+        """Makes the beginning of a directory known, and what follows it if it is small."""
+        prefix = self._tree.prefix(directory)
+        await self.page(ROOT, keys.start_before(prefix) if directory != ROOT else b"", b"", share=share, wanted=directory)
+
+    async def behind(self, directory: int, position: bytes, *, share: bool) -> None:
+        """Makes the positions from one on known (see keys.position_of; one behind p is p + NUL)."""
+        key = self._tree.prefix(directory) + position
+        if not key.endswith(b"\0"):
+            start = keys.start_before(key)
+        elif position.endswith(b"/\0"):
+            start = keys.start_behind(key[:-1])
+        else:
+            start = key[:-1]
+            if directory not in self._streams and directory not in self._branching:
+                # The rest may be short, and what follows it is what a walk asks for next.
+                await self.page(ROOT, start, b"", share=share, wanted=directory)
+                return
+        await self.page(directory, start, b"/", share=share)
+
+    async def exactly(self, directory: int, target: Target) -> None:
+        """Asks for one name and nothing else, and only now: for those who believe nothing that was asked before."""
+        asks: list[Callable[[], Awaitable[None]]] = []
+        if target.file:
+            asks.append(partial(self.head, directory, target.stored))
+        if target.directory or target.shadowed:
+            asks.append(partial(self.probe, directory, target.stored, share=False))
+        await together(asks)
+
+    def headed(self, directory: int, stored: bytes) -> float:
+        """When the object was last asked for by HEAD; minus infinity if never."""
+        return self._headed.get((directory, stored), -math.inf) if self._headed else -math.inf
+
+    def forget_version(self, directory: int, stored: bytes, node: int, done: Callable[[], object]) -> None:
+        """Retires the version in the store, soon; then calls done."""
+
+        async def forget() -> None:
+            forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
+            self._take(await self._store.write(forget))
+            done()
+
+        self._headed.pop((directory, stored), None)
+        if self._nursery is not None:
+            self._nursery.start_soon(forget)
+
+    def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
+        """Somebody lists the directory and it is known up to the position high: asks for pages that come soon."""
+        stream = self._streams.get(directory)
+        if stream is None or high is None or self._nursery is None:
+            return
+        prefix = self._tree.prefix(directory)
+        coverage = self._tree.coverage(directory)
+        for name, end in stream.plan(high.rstrip(b"\0")):
+            reach = coverage.reach(name + b"\0", newer_than)
+            if reach is None:
+                flight = _Flight(directory, prefix + name, prefix + end)
+                self._ahead.append(flight)
+                ask = self._asking(directory, flight.start, b"/", 0)
+                self._nursery.start_soon(self._run_flight, flight, flight, ask)
+
+    async def page(self, directory: int, start_after: bytes, delimiter: bytes, *, share: bool, wanted: int = 0) -> None:
+        """One LIST below a directory from start_after (a whole key) on, for the sake of the directory `wanted`."""
+        if share:
+            for flight in self._ahead:
+                if flight.directory == directory and flight.start <= start_after < flight.end:
+                    await flight.done.wait()
+                    return  # whoever asked looks again whether it is enough
+        ask = self._asking(directory, start_after, delimiter, wanted)
+        await self._fly(("page", directory, start_after, delimiter), ask, share=share)
+
+    def _asking(
+        self,
+        directory: int,
+        start_after: bytes,
+        delimiter: bytes,
+        wanted: int,
+        ended: Callable[[bytes | None], None] | None = None,
+    ) -> Callable[[], Awaitable[None]]:
+        """The request itself; `ended` is told the last key of the page, None when it ends the listing."""
+
+        async def ask() -> None:
+            asked = self._clock()
+            prefix = self._tree.prefix(directory)
+            self.lists += 1
+            answer = await self._lister.list_page(prefix, delimiter=delimiter, start_after=start_after, max_keys=PAGE)
+            try:
+                split = split_page(prefix, delimiter, start_after, answer)
+            except ValueError as failure:
+                raise Damaged(str(failure)) from failure
+            self.note_hidden(split.hidden)
+            self._learn(split, wanted or directory)
+            await self._merge(directory, split, asked)
+            if ended is not None:
+                ended(split.last)
+
+        return ask
+
+    def _learn(self, split: Split, directory: int) -> None:
+        """Notes what a page tells of the directory that it was asked for."""
+        prefix = self._tree.prefix(directory)
+        stretch = next((s for s in split.stretches if s.prefix == prefix), None)
+        if stretch is None:
+            return
+        if stretch.directories:
+            self._branching[directory] = True
+        if split.last is None or not split.last.startswith(prefix):
+            return  # it ends here
+        if len(stretch.files) + len(stretch.directories) <= 1:
+            self._large[directory] = True
+        made = guess([name for name, _ in stretch.files]) if len(stretch.files) >= PAGE // 2 else None
+        if made is None:
+            return
+        stream = self._streams.get(directory)
+        if stream is None:
+            self._streams[directory] = Stream(made)
+        else:
+            stream.adjust(made)
+
+    async def probe(self, directory: int, stored: bytes, *, share: bool) -> None:
+        """Decides by one key whether a directory exists: for names whose page ended before "name/"."""
+
+        async def ask() -> None:
+            asked = self._clock()
+            prefix = self._tree.prefix(directory)
+            self.lists += 1
+            answer = await self._lister.list_page(prefix + stored + b"/", max_keys=1)
+            position = stored + b"/"
+            exists = bool(answer.objects)
+            stretch = Stretch(prefix, position, position + b"\0", [], [stored] if exists else [])
+            await self._merge(directory, Split([stretch], [], None), asked)
+
+        await self._fly(("probe", directory, stored), ask, share=share)
+
+    async def head(self, directory: int, stored: bytes) -> None:
+        """One HEAD of an object, never shared: it is for those who want to know it now."""
+        asked = self._clock()
+        self.heads += 1
+        try:
+            info = await self._lister.head(self._tree.prefix(directory) + stored)
+        except NotFound:
+            info = None
+        known = self._tree.children(directory, stored).file
+        if info is not None and info.object_type == "Symlink":
+            # HEAD describes what a link points to; the link's own ETag stands in listings only.
+            if self._tree.symlinks or known is None or known.object_type != "Symlink":
+                start = keys.start_before(self._tree.prefix(directory) + stored)
+                await self.page(ROOT, start, b"", share=False)
+                known = self._tree.children(directory, stored).file
+            if self._tree.symlinks or known is None:
+                return
+        if (
+            known is None
+            or info is None
+            or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
+        ):
+            self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
+        self._headed[directory, stored] = asked
+
+    async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
+        """HEADs of some names, a few at a time."""
+        for first in range(0, len(names), HEADS):
+            await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
+
+    async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
+        """A flat page of a directory that is listed ahead; its last key, None at the end."""
+        prefix = self._tree.prefix(directory)
+        last: list[bytes | None] = []
+        asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
+        await self._fly(("fill", directory, start_after), asking, share=True)
+        return last[0]
+
+    async def _merge(self, directory: int, split: Split, asked: float) -> None:
+        self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))
+
+    def _take(self, changes: list[Change]) -> None:
+        self._tree.apply(changes)
+        self._changed(changes)
+
+    def note_hidden(self, hidden: list[bytes]) -> None:
+        for key in hidden:
+            if key not in self.hidden:
+                self.hidden_count += 1
+                if len(self.hidden) < _HIDDEN_KEPT:
+                    self.hidden.add(key)
+
+    async def _fly(self, name: object, ask: Callable[[], Awaitable[None]], *, share: bool) -> None:
+        flight = self._flights.get(name) if share else None
+        if flight is None:
+            if self._nursery is None:
+                raise Unavailable("the mount is being stopped")
+            flight = _Flight()
+            if share:
+                self._flights[name] = flight
+            self._nursery.start_soon(self._run_flight, name, flight, ask)
+        await flight.done.wait()
+        if flight.failure is not None:
+            raise flight.failure
+
+    async def _run_flight(self, name: object, flight: _Flight, ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ask()
+            flight.failure = None
+        except OssMountError as failure:
+            flight.failure = failure
+        finally:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+            if flight is name:
+                self._ahead.remove(flight)
+            flight.done.set()

@@ -1,0 +1,371 @@
+"""The metadata store: an LMDB environment that survives the daemon, with one writer.
+
+Reads are synchronous on the event loop (a B-tree descent takes some microseconds). Writes are callables that run one after
+the other on one worker thread, several in a transaction when they queue up (group commit); whoever waits for a write goes
+on only once it is committed, so that a node id that was given out can always be resolved by a successor.
+
+MDB_NOSYNC: a commit is in the kernel's page cache, so it survives kill -9 of the daemon, and costs milliseconds less than
+with fsync. A crash of the machine could leave a damaged file; the file UNSYNCED beside it, which holds the boot id while
+the environment is open, tells the next start, which then builds a new one. No MDB_WRITEMAP: a full disk would be SIGBUS
+instead of an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import lmdb
+import trio
+
+from ossmount.errors import Unavailable
+from ossmount.metadata import records
+from ossmount.metadata.coverage import Coverage
+from ossmount.metadata.records import Child, Location
+from ossmount.metadata.transaction import NEXT_ID, Databases, Lookup, Transaction, read_children, read_range
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAP_SIZE = 64 << 30  # bytes of address space, not of disk; grows when it is full
+ROOT = 1
+_OPENING = "opening.lock"  # held exclusively while the store is opened or closed
+_USERS = "users.lock"  # held shared by everyone who has it open
+_UNSYNCED = "UNSYNCED"
+_GROUP = 64  # writes in one transaction at most
+_SCHEMA = b"schema"
+_IDENTITY = b"identity"
+
+
+class ForeignStore(Exception):
+    """The database is of another schema or source, or damaged."""
+
+
+class _Write(Generic[T]):
+    """One queued write and what became of it."""
+
+    def __init__(self, operation: Callable[[Transaction], T]) -> None:
+        self.operation = operation
+        self.done = trio.Event()
+        self.result: T | None = None
+        self.failure: Exception | None = None
+
+
+_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
+
+_DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock file; those who hold it do so for milliseconds."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_alone(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class Store:
+    """One source's names and node ids. Made and closed on the event loop's thread."""
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: str,
+        *,
+        now: Callable[[], float],
+        slack: float = 1.0,
+        map_size: int = MAP_SIZE,
+        fallback: Path | None = None,
+    ) -> None:
+        """`fallback`: where a store goes on when the disk of `directory` fails it; default /dev/shm."""
+        self.identity = identity
+        self.warnings: list[str] = []
+        self.commits = 0
+        self._now = now
+        self._slack = slack
+        self._map_size = map_size
+        self._fallback = fallback or (Path("/dev/shm") if os.path.isdir("/dev/shm") else Path(tempfile.gettempdir()))
+        self._temporary: Path | None = None
+        self._users_fd = -1
+        self._writing = False
+        name = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self.path = directory / name
+        self._env: Any = None
+        self._db: Databases
+        self._send, self._receive = trio.open_memory_channel[_Write[Any]](math.inf)
+        try:
+            self._open(self.path)
+        except (OSError, lmdb.Error) as failure:
+            self._warn(f"the metadata store {self.path} cannot be used ({failure}); it is kept in memory")
+            self._open_temporary()
+
+    # -- reading: synchronous, on the event loop's thread
+
+    def _begin(self) -> Any:
+        """A read transaction, to be used as a context manager and without a checkpoint inside."""
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:  # another mount of the same source grew it
+            if self._writing:
+                raise Unavailable("the metadata store is being resized") from None
+            self._env.set_mapsize(0)
+            return self._env.begin()
+
+    def children(self, parent: int, name: bytes) -> Lookup:
+        with self._begin() as txn:
+            return read_children(txn, self._db, parent, name)
+
+    @contextlib.contextmanager
+    def scan(self, parent: int, start: bytes) -> Iterator[Iterator[tuple[bytes, bool, Child]]]:
+        """The children from a stored name on; no checkpoint inside."""
+        with self._begin() as txn:
+            rows = read_range(txn, self._db, parent, start)
+            try:
+                yield rows
+            finally:
+                rows.close()  # type: ignore[attr-defined]
+
+    def location(self, number: int) -> Location | None:
+        with self._begin() as txn:
+            data = txn.get(records.pack_id(number), db=self._db.nodes)
+        return None if data is None else records.unpack_location(data)
+
+    def coverage(self, number: int) -> Coverage:
+        with self._begin() as txn:
+            data = txn.get(records.pack_id(number), db=self._db.coverage)
+        return Coverage() if data is None else Coverage.unpack(data)
+
+    def facts(self) -> dict[str, object]:
+        with self._begin() as txn:
+            nodes = txn.stat(self._db.nodes)["entries"]
+            names = txn.stat(self._db.children)["entries"]
+        info, stat = self._env.info(), self._env.stat()
+        return {
+            "path": str(self._temporary or self.path),
+            "on_disk": self._temporary is None,
+            "names": names,
+            "node_ids": nodes,
+            "bytes": (info["last_pgno"] + 1) * stat["psize"],
+            "commits": self.commits,
+            "warnings": list(self.warnings),
+        }
+
+    # -- writing
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Runs the operation inside a write transaction on the writer's thread; returns once it is committed."""
+        write = self.queue(operation)
+        await write.done.wait()
+        if write.failure is not None:
+            raise write.failure
+        return write.result  # type: ignore[return-value]
+
+    def queue(self, operation: Callable[[Transaction], T]) -> _Write[T]:
+        write = _Write(operation)
+        self._send.send_nowait(write)
+        return write
+
+    async def run(self) -> None:
+        """The writer; runs until it is cancelled."""
+        while True:
+            group = [await self._receive.receive()]
+            with contextlib.suppress(trio.WouldBlock):
+                while len(group) < _GROUP:
+                    group.append(self._receive.receive_nowait())
+            await self._write_group(group)
+
+    async def _write_group(self, group: list[_Write[Any]]) -> None:
+        failure: Exception | None = None
+        with trio.CancelScope(shield=True):  # a thread cannot be interrupted; a commit takes milliseconds
+            try:
+                await self._commit(group)
+            except Exception as raised:
+                failure = raised
+        if failure is not None and len(group) > 1:  # one of them is at fault: the others shall not suffer from it
+            for write in group:
+                await self._write_group([write])
+            return
+        for write in group:
+            write.failure = failure
+            write.done.set()
+
+    async def _commit(self, group: list[_Write[Any]]) -> None:
+        """Commits, and mends what can be mended: a full map grows, a full disk is left for memory."""
+        while True:
+            try:
+                self._writing = True
+                try:
+                    await trio.to_thread.run_sync(self._transact, group)
+                finally:
+                    self._writing = False
+                return
+            except lmdb.MapFullError:
+                # No transaction of this process is open here: reads have no checkpoint inside and this is the writer.
+                self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            except lmdb.MapResizedError:  # another mount of the same source grew it
+                self._env.set_mapsize(0)
+            except (OSError, lmdb.Error) as failure:  # a full disk is DiskError or, when a write is cut short, EIO
+                if isinstance(failure, _DEFECTS):
+                    raise
+                if self._temporary is not None:
+                    raise Unavailable(f"the metadata store in memory failed: {failure}") from failure
+                self._warn(f"the metadata store {self.path} failed ({failure}); it goes on in memory")
+                self._move_to_memory()  # here, where no read is under way; rare, and bounded by the copy
+
+    def _transact(self, group: list[_Write[Any]]) -> None:
+        with self._env.begin(write=True) as txn:
+            for write in group:
+                write.result = write.operation(Transaction(txn, self._db, self._slack))
+        self.commits += 1
+
+    # -- opening and closing
+
+    def close(self) -> None:
+        """Syncs and closes. The last to close a shared store marks it clean."""
+        env, self._env = self._env, None
+        if env is None:
+            return
+        if self._temporary is None:
+            try:
+                env.sync(True)
+                self._mark_clean(env)
+            except (OSError, lmdb.Error) as failure:
+                log.warning("the metadata store %s could not be synced: %s", self.path, failure)
+                env.close()
+        else:
+            env.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._release_users()
+
+    def _mark_clean(self, env: Any) -> None:
+        env.close()
+        with _exclusive(self.path / _OPENING):
+            if _try_alone(self._users_fd):
+                (self.path / _UNSYNCED).unlink(missing_ok=True)
+
+    def _open(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._users_fd = os.open(path / _USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with _exclusive(path / _OPENING):
+                alone = _try_alone(self._users_fd)
+                fcntl.flock(self._users_fd, fcntl.LOCK_SH)
+                self._open_or_rebuild(path, alone)
+        except BaseException:
+            self._release_users()
+            raise
+
+    def _open_or_rebuild(self, path: Path, alone: bool) -> None:
+        unsynced = path / _UNSYNCED
+        if alone and unsynced.exists() and unsynced.read_text() != _boot_id():
+            self._set_aside(path, "the machine stopped while it was in use")
+        unsynced.write_text(_boot_id())
+        try:
+            self._open_environment(path)
+        except (ForeignStore, *_DAMAGE) as why:
+            if not alone:
+                raise OSError(f"another mount uses it, and it is damaged: {why}") from why
+            self._set_aside(path, str(why))
+            self._open_environment(path)
+
+    def _release_users(self) -> None:
+        if self._users_fd >= 0:
+            os.close(self._users_fd)
+            self._users_fd = -1
+
+    def _open_environment(self, path: Path) -> None:
+        env = lmdb.open(
+            str(path),
+            map_size=self._map_size,
+            max_dbs=8,
+            sync=False,
+            metasync=False,
+            mode=0o600,
+            max_readers=126,
+            max_spare_txns=4,
+        )
+        try:
+            env.reader_check()
+            self._db = Databases(*(env.open_db(name.encode()) for name in Databases._fields))
+            with env.begin(write=True) as txn:
+                self._check_meta(txn)
+        except BaseException:
+            env.close()
+            raise
+        self._env = env
+
+    def _check_meta(self, txn: Any) -> None:
+        schema, identity = txn.get(_SCHEMA, db=self._db.meta), txn.get(_IDENTITY, db=self._db.meta)
+        if schema is None:
+            txn.put(_SCHEMA, str(records.SCHEMA).encode(), db=self._db.meta)
+            txn.put(_IDENTITY, self.identity.encode(), db=self._db.meta)
+            txn.put(records.pack_id(ROOT), records.pack_location(Location(0, True, b"")), db=self._db.nodes)
+        elif schema != str(records.SCHEMA).encode():
+            raise ForeignStore(f"its schema is {schema.decode(errors='replace')}, not {records.SCHEMA}")
+        elif identity != self.identity.encode():
+            raise ForeignStore("it belongs to another source")
+        # Also above every id that a store in memory gave out after this one's disk had failed.
+        known = txn.get(NEXT_ID, db=self._db.meta)
+        epoch = int(self._now()) << 24
+        first = epoch if known is None else max(epoch, records.unpack_id(known))
+        txn.put(NEXT_ID, records.pack_id(first), db=self._db.meta)
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        aside = path.with_name(f"{path.name}.damaged-{int(self._now())}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700)
+        for name in ("data.mdb", "lock.mdb"):
+            if (path / name).exists():
+                os.replace(path / name, aside / name)
+        self._warn(f"the metadata store {path} is rebuilt: {why}; the old one was moved to {aside}")
+
+    def _open_temporary(self) -> None:
+        try:
+            path = Path(tempfile.mkdtemp(prefix="ossmount-metadata-", dir=self._fallback))
+            self._open_environment(path)
+        except (OSError, lmdb.Error) as failure:
+            raise Unavailable(f"no place for the metadata: {self._fallback} cannot be used either ({failure})") from failure
+        self._temporary = path
+
+    def _move_to_memory(self) -> None:
+        """Goes on with a copy below /dev/shm; with an empty store when that is too small for the copy."""
+        old = self._env
+        path = Path(tempfile.mkdtemp(prefix="ossmount-metadata-", dir=self._fallback))
+        try:
+            old.copy(str(path), compact=True)
+        except (OSError, lmdb.Error) as failure:
+            self._warn(f"the metadata store could not be copied to memory ({failure}): it starts empty")
+            shutil.rmtree(path, ignore_errors=True)
+            self._open_temporary()
+        else:
+            self._open_environment(path)
+            self._temporary = path
+        old.close()
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(message)
+        log.warning("%s", message)

@@ -1,0 +1,263 @@
+"""One LMDB write transaction, in the terms of the namespace. Lives in one callable on the writer's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ossmount.metadata import keys, records
+from ossmount.metadata.coverage import Coverage
+from ossmount.metadata.pages import Split, Stretch
+from ossmount.metadata.records import Child, Location
+from ossmount.model import ObjectInfo
+
+NEXT_ID = b"next_id"
+
+
+class Databases(NamedTuple):
+    """The four named databases of the environment."""
+
+    meta: Any
+    children: Any
+    nodes: Any
+    coverage: Any
+
+
+class Change(NamedTuple):
+    """What a transaction did to one directory."""
+
+    directory: int
+    coverage: Coverage
+    names: list[bytes]  # stored names that stand for something else now, or for nothing, or did not exist before
+    gone: list[tuple[int, int, bytes, bool]]  # (id, parent, stored name, directory) of what is replaced or removed
+    told: bool  # the directory's listing as it was known before is no longer true
+
+
+class Lookup(NamedTuple):
+    """Both sides of a stored name."""
+
+    directory: Child | None
+    file: Child | None
+
+
+def read_children(txn: Any, databases: Databases, parent: int, name: bytes) -> Lookup:
+    """Both sides of a name, with one or two B-tree descents."""
+    directory = txn.get(records.child_key(parent, name, True), db=databases.children)
+    file = txn.get(records.child_key(parent, name, False), db=databases.children)
+    return Lookup(
+        None if directory is None else records.unpack_child(directory), None if file is None else records.unpack_child(file)
+    )
+
+
+def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
+    """The children from a stored name on, in byte order of the names, the directory before the object."""
+    prefix = records.pack_id(parent)
+    with txn.cursor(db=databases.children) as cursor:
+        if not cursor.set_range(prefix + start):
+            return
+        for key, value in cursor.iternext(keys=True, values=True):
+            if not key.startswith(prefix):
+                return
+            name, directory = records.split_child_key(key)
+            yield name, directory, records.unpack_child(value)
+
+
+class Transaction:
+    """Merges what OSS said into the store. `slack`: see Coverage.including."""
+
+    def __init__(self, txn: Any, databases: Databases, slack: float) -> None:
+        self._txn = txn
+        self._db = databases
+        self._slack = slack
+        self._next = records.unpack_id(txn.get(NEXT_ID, db=databases.meta))
+        self._new_nodes: list[tuple[bytes, bytes]] = []
+
+    def _finish(self, changes: list[Change]) -> list[Change]:
+        if self._new_nodes:
+            with self._txn.cursor(db=self._db.nodes) as cursor:
+                cursor.putmulti(self._new_nodes, append=True)  # new ids are the greatest
+            self._new_nodes = []
+            self._txn.put(NEXT_ID, records.pack_id(self._next), db=self._db.meta)
+        return changes
+
+    def merge(self, root: int, split: Split, time: float) -> list[Change]:
+        """Makes the store say what a page said, which was asked for at `time` below the directory `root`."""
+        ids: dict[bytes, int | None] = {split.stretches[0].prefix: root}
+        fresh: set[int] = set()
+        changes: list[Change] = []
+        for stretch in split.stretches:
+            number = ids.get(stretch.prefix)
+            if number is None and stretch.prefix not in ids:
+                number = self._find_directory(stretch.prefix, ids)
+            if number is None:
+                continue
+            change, found = self._merge_stretch(number, stretch, time, new=number in fresh)
+            for name, (child, added) in found.items():
+                ids[stretch.prefix + name + b"/"] = child
+                if added:
+                    fresh.add(child)
+            changes.append(change)
+        return self._finish(changes)
+
+    def _find_directory(self, prefix: bytes, ids: dict[bytes, int | None]) -> int | None:
+        """A directory that the page went through without seeing anything in it; None when the store has none either."""
+        above, _, name = prefix[:-1].rpartition(b"/")
+        parent = ids.get(above + b"/" if above else b"")
+        child = self._child(parent, name, True) if parent is not None else None
+        ids[prefix] = None if child is None else child.id
+        return ids[prefix]
+
+    def _merge_stretch(
+        self, number: int, stretch: Stretch, time: float, *, new: bool
+    ) -> tuple[Change, dict[bytes, tuple[int, bool]]]:
+        coverage = Coverage() if new else self.coverage(number)
+        change = Change(number, Coverage(), [], [], coverage.overlaps(stretch.low, stretch.high))
+        existing = {} if new else self._between(number, stretch.low, stretch.high)
+        if any(i.time > time for i in coverage.intervals):  # a newer listing was merged already: it is right
+            newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time}
+        else:
+            newer = set()
+        puts: list[tuple[bytes, bytes]] = []
+        for name, info in stretch.files:
+            old = existing.pop((name, False), None)
+            if (name, False) in newer or (old is None and not new and coverage.at(name) > time):
+                continue
+            self._put_file(change, puts, name, old, info, time)
+        found: dict[bytes, tuple[int, bool]] = {}
+        for name in stretch.directories:
+            old = existing.pop((name, True), None) or (None if new else self._child(number, name, True))
+            found[name] = (self._put_directory(change, puts, name, old, time), old is None)
+        for (name, directory), old in existing.items():
+            if (name, directory) not in newer:
+                self._remove(change, name, directory, old)
+        if puts:
+            with self._txn.cursor(db=self._db.children) as cursor:
+                cursor.putmulti(sorted(puts))
+        change = change._replace(
+            coverage=coverage.including(stretch.low, stretch.high, time, self._slack), told=change.told and bool(change.names)
+        )
+        self._put_coverage(number, change.coverage)
+        return change, found
+
+    def merge_head(self, parent: int, name: bytes, info: ObjectInfo | None, time: float) -> list[Change]:
+        """Makes the store say what HEAD said of one object; None: it does not exist."""
+        change = Change(parent, self.coverage(parent), [], [], True)
+        old = self._child(parent, name, False)
+        if info is None:
+            if old is not None:
+                self._remove(change, name, False, old)
+        else:
+            puts: list[tuple[bytes, bytes]] = []
+            if info.object_type == "Symlink" and old is not None:
+                self._put_target(change, puts, name, old, info, time)
+            else:
+                self._put_file(change, puts, name, old, info, time)
+            for key, value in puts:
+                self._txn.put(key, value, db=self._db.children)
+        return self._finish([change._replace(told=bool(change.names))])
+
+    def forget_version(self, parent: int, name: bytes, number: int) -> list[Change]:
+        """The version `number` is gone; what the name stands for is unknown from now on."""
+        change = Change(parent, self.coverage(parent), [name], [], True)
+        old = self._child(parent, name, False)
+        if old is None or old.id != number:
+            return []
+        self._remove(change, name, False, old)
+        change = change._replace(coverage=change.coverage.without(name, name + b"\0"))
+        self._put_coverage(parent, change.coverage)
+        return [change]
+
+    def forget_coverage(self, number: int) -> list[Change]:
+        """Everything in a directory must be asked again; the ids stay."""
+        self._put_coverage(number, Coverage())
+        return [Change(number, Coverage(), [], [], False)]
+
+    def coverage(self, number: int) -> Coverage:
+        data = self._txn.get(records.pack_id(number), db=self._db.coverage)
+        return Coverage() if data is None else Coverage.unpack(data)
+
+    def _put_coverage(self, number: int, coverage: Coverage) -> None:
+        self._txn.put(records.pack_id(number), coverage.pack(), db=self._db.coverage)
+
+    def _child(self, parent: int, name: bytes, directory: bool) -> Child | None:
+        data = self._txn.get(records.child_key(parent, name, directory), db=self._db.children)
+        return None if data is None else records.unpack_child(data)
+
+    def _between(self, parent: int, low: bytes, high: bytes | None) -> dict[tuple[bytes, bool], Child]:
+        """The children whose positions lie in [low, high)."""
+        found: dict[tuple[bytes, bool], Child] = {}
+        for name in keys.blocked_names(low):
+            if (child := self._child(parent, name, True)) is not None and (high is None or name + b"/" < high):
+                found[name, True] = child
+        for name, directory, child in read_range(self._txn, self._db, parent, low.split(b"/")[0]):
+            if high is not None and name >= high:
+                break
+            position = name + b"/" if directory else name
+            if position >= low and (high is None or position < high):
+                found[name, directory] = child
+        return found
+
+    def _new_id(self, parent: int, name: bytes, directory: bool) -> int:
+        number = self._next
+        self._next += 1
+        self._new_nodes.append((records.pack_id(number), records.pack_location(Location(parent, directory, name))))
+        return number
+
+    def _put_file(
+        self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child | None, info: ObjectInfo, time: float
+    ) -> None:
+        parent = change.directory
+        if old is None:
+            child = records.child_of(self._new_id(parent, name, False), info, time)
+        elif (old.link_etag or old.etag) != info.etag:
+            child = records.child_of(self._new_id(parent, name, False), info, time)
+            self._retire(change, name, False, old)
+        else:
+            child = records.child_of(old.id, info, old.validated)
+            if child == old or old.link_etag:
+                return
+        change.names.append(name)
+        puts.append((records.child_key(parent, name, False), records.pack_child(child)))
+
+    def _put_target(
+        self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child, info: ObjectInfo, time: float
+    ) -> None:
+        """What a link points to is a version of its own; the link's ETag is kept to recognize it in listings."""
+        number = old.id
+        if not old.link_etag or old.etag != info.etag:
+            number = self._new_id(change.directory, name, False)
+            self._retire(change, name, False, old)
+        child = records.child_of(number, info, time)._replace(link_etag=old.link_etag or old.etag)
+        change.names.append(name)
+        puts.append((records.child_key(change.directory, name, False), records.pack_child(child)))
+
+    def _put_directory(
+        self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child | None, time: float
+    ) -> int:
+        if old is not None:
+            return old.id
+        child = Child(self._new_id(change.directory, name, True), 0, 0, time)
+        change.names.append(name)
+        puts.append((records.child_key(change.directory, name, True), records.pack_child(child)))
+        return child.id
+
+    def _remove(self, change: Change, name: bytes, directory: bool, old: Child) -> None:
+        self._txn.delete(records.child_key(change.directory, name, directory), db=self._db.children)
+        change.names.append(name)
+        self._retire(change, name, directory, old)
+        if directory:
+            self._remove_below(change, old.id)
+
+    def _remove_below(self, change: Change, number: int) -> None:
+        for name, directory, child in list(read_range(self._txn, self._db, number, b"")):
+            self._txn.delete(records.child_key(number, name, directory), db=self._db.children)
+            self._retire(change, name, directory, child, parent=number)
+            if directory:
+                self._remove_below(change, child.id)
+        self._txn.delete(records.pack_id(number), db=self._db.coverage)
+
+    def _retire(self, change: Change, name: bytes, directory: bool, old: Child, parent: int = 0) -> None:
+        """An id stays resolvable to what it was; it never stands for anything else."""
+        location = Location(parent or change.directory, directory, name, old)
+        self._txn.put(records.pack_id(old.id), records.pack_location(location), db=self._db.nodes)
+        change.gone.append((old.id, location.parent, name, directory))

@@ -1,0 +1,152 @@
+"""The tree as the store knows it, with bounded caches in front. Synchronous, on the event loop's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cachetools import LRUCache
+
+from ossmount.errors import NotDirectory, StaleNode
+from ossmount.metadata import keys, records
+from ossmount.metadata.coverage import Coverage
+from ossmount.metadata.records import Child, Location
+from ossmount.metadata.store import ROOT, Store
+from ossmount.metadata.transaction import Change, Lookup
+from ossmount.model import Kind, Node
+
+_NOTHING = Lookup(None, None)
+
+
+class Tree:
+    """Reads of names and ids. What it caches is exactly what the store holds: apply() after each write of this process.
+
+    Another process's writes to a shared store are seen when a cached record is dropped or its time is over; until then this
+    process goes on with what was right when it asked.
+    """
+
+    def __init__(self, store: Store, prefix: bytes, *, symlinks: bool, entries: int) -> None:
+        self.store = store
+        self.symlinks = symlinks
+        self._children: LRUCache[tuple[int, bytes], Lookup] = LRUCache(entries)
+        self._locations: LRUCache[int, Location] = LRUCache(entries)
+        self._coverage: LRUCache[int, Coverage] = LRUCache(max(16, entries // 8))
+        self._prefixes: LRUCache[int, bytes] = LRUCache(max(16, entries // 8))
+        self._root_prefix = prefix
+
+    def children(self, parent: int, name: bytes) -> Lookup:
+        """Both sides of a stored name."""
+        found = self._children.get((parent, name))
+        if found is None:
+            found = self.store.children(parent, name)
+            if found != _NOTHING:  # names that do not exist are without number
+                self._children[parent, name] = found
+        return found
+
+    def coverage(self, directory: int) -> Coverage:
+        found = self._coverage.get(directory)
+        if found is None:
+            found = self._coverage[directory] = self.store.coverage(directory)
+        return found
+
+    def location(self, number: int) -> Location:
+        """Raises StaleNode for an id that was never given out."""
+        found = self._locations.get(number)
+        if found is None:
+            found = self.store.location(number)
+            if found is None:
+                raise StaleNode(f"node {number} was never given out by this store")
+            self._locations[number] = found
+        return found
+
+    def prefix(self, directory: int) -> bytes:
+        """The prefix of a directory's keys, also of one that is gone; raises NotDirectory, StaleNode."""
+        if directory == ROOT:
+            return self._root_prefix
+        found = self._prefixes.get(directory)
+        if found is None:
+            location = self.location(directory)
+            if not location.directory:
+                raise NotDirectory(f"node {directory} is a file")
+            found = self._prefixes[directory] = self.prefix(location.parent) + location.name + b"/"
+        return found
+
+    def check_directory(self, directory: int) -> None:
+        """Raises NotDirectory, and StaleNode for a directory that is gone."""
+        if directory == ROOT:
+            return
+        location = self.location(directory)
+        if not location.directory:
+            raise NotDirectory(f"node {directory} is a file")
+        if location.last is not None:
+            raise StaleNode(f"directory {directory} is gone")
+
+    def current(self, number: int) -> tuple[Location, Child] | None:
+        """The node as its name stands for it now; None when the name stands for something else or nothing."""
+        location = self.location(number)
+        if location.last is not None:
+            return None
+        child = self.children(location.parent, location.name)[0 if location.directory else 1]
+        return None if child is None or child.id != number else (location, child)
+
+    def node(self, parent: int, name: bytes, child: Child, *, directory: bool) -> Node:
+        key = self.prefix(parent) + name
+        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
+
+    def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
+        """node() for many children of one directory, and the directory's prefix."""
+        prefix = self.prefix(parent)
+        symlinks = self.symlinks
+
+        def make(name: bytes, child: Child, directory: bool) -> Node:
+            key = prefix + name + b"/" if directory else prefix + name
+            return records.node_of(child, key, directory=directory, symlinks=symlinks)
+
+        return make, prefix
+
+    def is_target(self, child: Child) -> bool:
+        """Whether the object is a link that is shown as what it points to."""
+        return not self.symlinks and child.object_type == "Symlink"
+
+    def root(self) -> Node:
+        return Node(ROOT, Kind.DIRECTORY, self._root_prefix, 0, 0, "")
+
+    def resolve(self, number: int) -> Node:
+        """The node of an id, also when it is replaced or removed; raises StaleNode when it was never given out."""
+        if number == ROOT:
+            return self.root()
+        location = self.location(number)
+        last = location.last
+        if last is None:
+            last = self.children(location.parent, location.name)[0 if location.directory else 1]
+        if last is None or last.id != number:  # another process replaced it
+            self._locations.pop(number, None)
+            self._children.pop((location.parent, location.name), None)
+            location = self.location(number)
+            last = location.last or self.children(location.parent, location.name)[0 if location.directory else 1]
+        if last is None:
+            raise StaleNode(f"node {number} is gone")
+        return self.node(location.parent, location.name, last, directory=location.directory)
+
+    def shown_name(self, number: int) -> bytes:
+        """The name that shows a node; raises StaleNode."""
+        if number == ROOT:
+            return b""
+        location = self.location(number)
+        return self.shown(location.parent, location.name, location.directory)
+
+    def shown(self, parent: int, name: bytes, directory: bool) -> bytes:
+        if directory:
+            return keys.shown_name(name, Kind.DIRECTORY) or name
+        shadowed = self.children(parent, name).directory is not None
+        return keys.shown_name(name, Kind.FILE, shadowed=shadowed) or name
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Takes over what a write changed."""
+        for change in changes:
+            self._coverage[change.directory] = change.coverage
+            for name in change.names:
+                self._children.pop((change.directory, name), None)
+            for number, parent, name, _ in change.gone:
+                self._locations.pop(number, None)
+                self._children.pop((parent, name), None)
+                self._coverage.pop(number, None)
