@@ -13,7 +13,8 @@ value     a second small read (≤ 64 KiB) that goes on where the first one ende
           long, in one fetch, so that an mmap'ed value costs two round trips
 random    everything else, tails and headers included: exactly what is asked for, and nothing remembered but its place
 
-When bytes fetched ahead are dropped before they are read, the target halves; the caller's `limit` bounds it at any time.
+When bytes fetched ahead are dropped before they are read, the target halves and `lost` tells the caller, whose `limit` bounds
+the target at any time.
 """
 
 from __future__ import annotations
@@ -91,12 +92,14 @@ class Readahead:
         self._values: deque[int] = deque(maxlen=8)  # lengths of the last short streams
         self._stride_issued = 0  # where the last element asked for begins
         self._stride_depth = 1
+        self.lost = False  # the last read came too late for what was fetched ahead: it was dropped, or has failed
 
     def read(self, offset: int, end: int, missing: bool, limit: int) -> Plan | None:
         """Notes a read of the bytes from offset to end.
 
         `missing`: some of them are neither in memory nor under way. `limit`: bytes that may be fetched ahead now.
         """
+        self.lost = False
         for at in range(len(self._streams) - 1, -1, -1):
             stream = self._streams[at]
             if stream.start <= offset <= stream.front and offset >= stream.front - REREAD:
@@ -109,7 +112,8 @@ class Readahead:
 
     def _forward(self, stream: Stream, offset: int, end: int, missing: bool, limit: int) -> Plan | None:
         self._use(stream)
-        if missing and stream.going and end <= stream.issued:  # it was fetched ahead, and dropped or failed
+        if missing and stream.going and end <= stream.issued:
+            self.lost = True
             stream.target = max(FIRST_TARGET, stream.target // 2)
             stream.issued = 0
         if end <= stream.front:

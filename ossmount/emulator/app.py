@@ -7,7 +7,6 @@ import base64
 import logging
 import os
 import struct
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from socket import SO_LINGER, SOL_SOCKET
 from typing import NamedTuple
@@ -119,7 +118,7 @@ class Application:
         if scope["type"] != "http":
             raise ValueError(f"unexpected ASGI scope {scope['type']}")
         request = parse(scope, receive)
-        request_id = uuid.uuid4().hex[:24].upper()
+        request_id = os.urandom(12).hex().upper()
         failure: OssError | None = None
         call = Call("Unknown", request.method, bucket_calls.list_buckets)
         try:
@@ -202,7 +201,12 @@ class Application:
                 await send(_body_message(b""))
                 return
             await self._pause(request, plan.first_byte_delay)
-            complete = await self._send_body(request, response, plan, entry, send)
+            try:
+                complete = await self._send_body(request, response, plan, entry, send)
+            except OSError as failure:  # a plain file that was cut short: the answer must not look whole
+                _log.warning("%r cannot be sent: %s", entry.key, failure)
+                self._cut(request, reset=True)
+                return
             if complete:
                 await send(_body_message(b""))
                 return
@@ -247,6 +251,7 @@ class Application:
             transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             transport.abort()
         else:
+            transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
             transport.close()
 
 

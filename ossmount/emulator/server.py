@@ -64,6 +64,7 @@ class EmulatedServer:
         self._store: Store | None = None
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
         self._server: uvicorn.Server | None = None
+        self._listener: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -91,6 +92,7 @@ class EmulatedServer:
 
     def __enter__(self) -> EmulatedServer:
         listener = _listen(*self._address)
+        self._listener = listener.dup()
         try:
             self._store = Store(self._directory, plain=self._plain)
             host, port = listener.getsockname()[:2]
@@ -112,9 +114,13 @@ class EmulatedServer:
                 with contextlib.suppress(RuntimeError):  # closed between the two lines: nothing is left to cut
                     self._loop.call_soon_threadsafe(self._abort_all, threading.Event())
             self._thread.join(_START_LIMIT)
+        if self._listener is not None:
+            with contextlib.suppress(OSError):  # ENOTCONN: it never listened
+                self._listener.shutdown(socket.SHUT_RDWR)  # close() alone keeps it open where a forked child holds it
+            self._listener.close()
         if self._store is not None:
             self._store.close()
-        self._store = self._server = self._thread = self._loop = None
+        self._store = self._server = self._thread = self._loop = self._listener = None
         self.url = ""
 
     def _make_server(self, store: Store) -> uvicorn.Server:

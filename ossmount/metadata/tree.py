@@ -26,7 +26,7 @@ class Tree:
 
     def __init__(self, store: Store, prefix: bytes, *, symlinks: bool, entries: int) -> None:
         self.store = store
-        self._symlinks = symlinks
+        self.symlinks = symlinks
         self._children: LRUCache[tuple[int, bytes], Lookup] = LRUCache(entries)
         self._locations: LRUCache[int, Location] = LRUCache(entries)
         self._coverage: LRUCache[int, Coverage] = LRUCache(max(16, entries // 8))
@@ -90,18 +90,22 @@ class Tree:
 
     def node(self, parent: int, name: bytes, child: Child, *, directory: bool) -> Node:
         key = self.prefix(parent) + name
-        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self._symlinks)
+        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
 
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)
-        symlinks = self._symlinks
+        symlinks = self.symlinks
 
         def make(name: bytes, child: Child, directory: bool) -> Node:
             key = prefix + name + b"/" if directory else prefix + name
             return records.node_of(child, key, directory=directory, symlinks=symlinks)
 
         return make, prefix
+
+    def is_target(self, child: Child) -> bool:
+        """Whether the object is a link that is shown as what it points to."""
+        return not self.symlinks and child.object_type == "Symlink"
 
     def root(self) -> Node:
         return Node(ROOT, Kind.DIRECTORY, self._root_prefix, 0, 0, "")

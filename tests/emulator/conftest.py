@@ -12,6 +12,14 @@ import pytest
 from ossmount.emulator.server import EmulatedServer
 
 
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clients ask the server itself, whatever the environment says."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture(scope="session")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedServer]:
     with EmulatedServer(tmp_path_factory.mktemp("served")) as running:

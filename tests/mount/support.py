@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -192,7 +193,10 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
     """A workshop with a server of its own. Not in pytest's folder, which other users may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="ossmount-test-", dir="/tmp"))
     folder.chmod(0o755)
+    device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
     try:
+        if user != "root":
+            os.chmod("/dev/fuse", 0o666)  # as udev sets it; a container without udev may have it for root only
         with EmulatedServer(folder / "server") as server:
             server.store.create_bucket(BUCKET)
             made = Workshop(folder, server, user)
@@ -202,6 +206,7 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
                     os.chown(folder / name, NOBODY, NOBODY)
             yield made
     finally:
+        os.chmod("/dev/fuse", device)
         left = [path for path in folder.iterdir() if find_mount(str(path)) is not None]
         if left:
             raise AssertionError(f"still mounted: {left}")

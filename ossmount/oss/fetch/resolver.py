@@ -21,6 +21,8 @@ Lookup: TypeAlias = Callable[[str, int], "list[Address]"]
 
 #: Seconds that an answer counts as new. OSS gives its names a TTL of about a minute.
 FRESH: Final = 30.0
+#: Seconds for which an address that could not be connected to is left out while there are others.
+AVOID: Final = 120.0
 #: Seconds between two questions when the first one failed.
 _AGAIN: Final = 1.0
 
@@ -39,6 +41,7 @@ class Resolver:
         self._port = port
         self._ask = ask
         self._addresses: list[Address] = []
+        self._avoided: dict[Address, float] = {}  # until when
         self._next = 0
         self._asked = -FRESH  # when
         self._asking = False
@@ -62,8 +65,9 @@ class Resolver:
             self._failure = ""
             threading.Thread(target=self._run, name="resolver", daemon=True).start()
         if self._addresses:
-            self._next = (self._next + 1) % len(self._addresses)
-            return self._addresses[self._next]
+            usable = [address for address in self._addresses if self._avoided.get(address, 0.0) <= now] or self._addresses
+            self._next += 1
+            return usable[self._next % len(usable)]
         if self._failure:
             raise self._trouble()
         return None
@@ -80,10 +84,10 @@ class Resolver:
         else:
             self._failure = "no address"
 
-    def failed(self, address: Address) -> None:
-        """No connection to that address: the others are taken, until the next answer brings it back."""
-        if len(self._addresses) > 1 and address in self._addresses:
-            self._addresses.remove(address)
+    def failed(self, address: Address, now: float) -> None:
+        """No connection to that address: the others are taken for a while, as far as there are any."""
+        self._avoided = {known: until for known, until in self._avoided.items() if until > now}
+        self._avoided[address] = now + AVOID
 
     def _trouble(self) -> Trouble:
         return transport(f"cannot resolve {self._host}: {self._failure}")

@@ -39,18 +39,9 @@ COUNTERS: Final = 8
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {
-    failure.__name__: failure
-    for failure in (
-        errors.Archived,
-        errors.Changed,
-        errors.Damaged,
-        errors.DeadlineExceeded,
-        errors.Denied,
-        errors.Throttled,
-        errors.NotFound,
-        errors.OssMountError,
-        errors.Unavailable,
-    )
+    name: failure
+    for name, failure in vars(errors).items()
+    if isinstance(failure, type) and issubclass(failure, errors.OssMountError)
 }
 
 _LENGTH = struct.Struct("<I")

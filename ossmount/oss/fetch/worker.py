@@ -19,6 +19,7 @@ from ossmount.oss.fetch.connection import Connection, State, Timeouts
 from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
+from ossmount.oss.fetch.pace import Pace
 from ossmount.oss.fetch.resolver import Address, Resolver
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.transport import Tunnel
@@ -69,6 +70,7 @@ class Worker:
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
         self._now = time.monotonic()
+        self._pace = Pace(self._now)
         self._next_sweep = 0.0
         self.counters = dict.fromkeys(
             ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
@@ -184,6 +186,7 @@ class Worker:
 
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
+        self._pace.answered(self._now)
         counters = self.counters
         counters["requests"] += 1
         counters["bytes"] += job.length - job.started_at
@@ -198,7 +201,7 @@ class Worker:
         self.counters["requests"] += 1
         self.counters["bytes"] += job.scatter.received - job.started_at
         if not connection.reached:
-            self._resolver.failed(connection.address)
+            self._resolver.failed(connection.address, self._now)
         self._again(job, trouble)
         self._release(connection)
 
@@ -213,6 +216,10 @@ class Worker:
     def _again(self, job: Job, trouble: Trouble) -> None:
         """Decides what follows a failed attempt."""
         now = self._now
+        if trouble.retry is Retry.LATER:
+            self._pace.throttled(now)
+        else:
+            self._pace.answered(now)
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
@@ -248,12 +255,12 @@ class Worker:
     # ---- work
 
     def _dispatch(self) -> None:
-        """Gives waiting jobs to idle and new connections. A share is kept free for demand."""
+        """Gives waiting jobs to idle and new connections, as fast as OSS takes them. A share is kept free for demand."""
         self._queue.due(self._now)
         reserved = self._limit // 8 or (1 if self._limit > 1 else 0)
         while len(self._queue):
             busy = len(self._connections) - len(self._idle)
-            if busy >= self._limit:
+            if busy >= self._limit or self._pace.wait(self._now) > 0.0:
                 return
             job = self._queue.take(readahead=busy < self._limit - reserved)
             if job is None or not self._carry(job):
@@ -271,6 +278,7 @@ class Worker:
             job.started_at = job.scatter.received
             self._again(job, trouble)
             return True
+        self._pace.started(self._now)
         connection.begin(job, request, self._now)
         return True
 
@@ -296,7 +304,7 @@ class Worker:
         try:
             return Connection(self, self._poller, address, self._tunnel, self._timeouts, self._now)
         except OSError as error:
-            self._resolver.failed(address)
+            self._resolver.failed(address, self._now)
             raise transport(f"{address[1][0]}: {error.strerror}") from None
 
     def _sweep(self, now: float) -> None:
@@ -318,9 +326,14 @@ class Worker:
         """Seconds until something must be looked at without being asked."""
         if not self._jobs:
             return 10.0 if self._connections else 3600.0
+        times = [self._next_sweep - self._now]
         due = self._queue.next_due()
-        sweep = self._next_sweep - self._now
-        return max(0.0, sweep if due is None else min(due - self._now, sweep))
+        if due is not None:
+            times.append(due - self._now)
+        wait = self._pace.wait(self._now)
+        if wait and len(self._queue):
+            times.append(wait)
+        return max(0.0, min(times))
 
 
 def _overdue(job: Job) -> Trouble:

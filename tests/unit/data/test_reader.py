@@ -355,11 +355,25 @@ def test_a_sequential_reader_finds_its_bytes_under_way() -> None:
         assert sum(request.length for request in world.fetcher.requests) == 24 * MIB
 
 
-def test_memory_is_bounded_with_many_files_half_read() -> None:
-    with World(memory=4 * MIB) as world:
-        versions = [world.add(3 * MIB, f"file {number}") for number in range(40)]
-        for offset in range(0, 3 * MIB // 2, 128 * KIB):
+def test_many_files_half_read_in_little_memory_cost_little_more_than_their_bytes() -> None:
+    with World(memory=8 * MIB, readahead_size=8 * MIB, readahead_count=8) as world:
+        versions = [world.add(2 * MIB, f"file {number}") for number in range(60)]
+        for offset in range(0, MIB, 128 * KIB):
             for version in versions:
                 assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
         world.fetcher.complete_all()
-        assert sum(request.length for request in world.fetcher.requests) < 2.5 * 40 * 1.5 * MIB
+        assert sum(request.length for request in world.fetcher.requests) < 1.6 * 60 * MIB
+
+
+def test_readahead_comes_back_after_a_time_of_little_memory() -> None:
+    with World(memory=8 * MIB) as world:
+        versions = [world.add(2 * MIB, f"file {number}") for number in range(60)]
+        for offset in range(0, MIB // 2, 128 * KIB):
+            for version in versions:
+                world.read_through(version, offset, 128 * KIB)
+        alone = world.add(96 * MIB, "alone")
+        for offset in range(0, alone.size, 128 * KIB):
+            world.read_through(alone, offset, 128 * KIB)
+        late = [request for request in world.fetcher.requests if request.demand and request.start > 64 * MIB]
+        assert late == []
+        world.fetcher.complete_all()

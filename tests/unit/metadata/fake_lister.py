@@ -95,7 +95,13 @@ class FakeLister:
         async with self._request("HEAD", key):
             if key not in self.objects:
                 raise NotFound(key.decode())
-            return self.objects[key]
+            info = self.objects[key]
+            if info.object_type == "Symlink":  # HEAD follows a link
+                if self.targets.get(key) not in self.objects:
+                    raise NotFound(key.decode())
+                pointed = self.objects[self.targets[key]]
+                return pointed._replace(key=key, object_type="Symlink")
+            return info
 
     async def symlink_target(self, key: bytes) -> bytes:
         async with self._request("SYMLINK", key):

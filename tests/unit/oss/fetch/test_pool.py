@@ -11,9 +11,9 @@ import pytest
 
 import ossmount
 from ossmount.config import Credentials, FetchConfig
-from ossmount.errors import Changed, Unavailable
+from ossmount.errors import Changed, Denied, Unavailable
 from ossmount.oss.fetch.pool import FetchPool
-from tests.unit.oss.fetch.scripted import CREDENTIALS, Request, Wanted, fetch_all, honest, serving, source
+from tests.unit.oss.fetch.scripted import CREDENTIALS, Action, Request, Wanted, fetch_all, head, honest, serving, source
 
 
 def _data(size: int, seed: int = 1) -> bytes:
@@ -96,6 +96,28 @@ def test_credentials_sign_and_are_asked_for_again() -> None:
     assert wanted[0].right
     assert request.headers["x-oss-security-token"] == "token"
     assert request.headers["authorization"].startswith(f"OSS id{len(asked)}:")
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_denied_with_credentials_that_have_changed_since(renewed: bool) -> None:
+    """The token expires at the server before the daemon has told the process of the new one."""
+    token = ["old"]
+
+    def script(request: Request) -> list[Action]:
+        if request.headers["x-oss-security-token"] == "new":
+            return [honest(b"0123456789", "E1", request)]
+        if renewed:
+            token[0] = "new"
+        return [head("403 Forbidden", "Content-Length: 0")]
+
+    with serving(script) as server:
+        wanted = [Wanted(b"%d" % number, b"0123456789") for number in range(20)]
+        fetch_all(source(server.url, credentials=lambda: Credentials("id", "secret", token[0])), wanted)
+    if renewed:
+        assert [item.failure for item in wanted if not item.right] == []
+    else:
+        assert {type(item.failure) for item in wanted} == {Denied}
+        assert len(server.requests) == 20
 
 
 def test_refuses_an_unusable_proxy() -> None:

@@ -17,7 +17,7 @@ import trio
 from ossmount.config import FetchConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
 from ossmount.model import Version
-from ossmount.oss.fetch import pool as pool_module
+from ossmount.oss.fetch import slot
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import FetchRequest
 from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source
@@ -74,8 +74,8 @@ def test_a_fetch_that_kills_every_process_fails() -> None:
 
 def test_a_stuck_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is frozen before it is given anything, so that only its end can bring an answer."""
-    monkeypatch.setattr(pool_module, "_STUCK", 0.2)
-    monkeypatch.setattr(pool_module, "_WATCH", 0.1)
+    monkeypatch.setattr(slot, "_STUCK", 0.2)
+    monkeypatch.setattr(slot, "_WATCH", 0.1)
     failures: list[OssMountError | None] = []
 
     async def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ossmount.oss.fetch.resolver import FRESH, Address, Resolver, lookup
+from ossmount.oss.fetch.resolver import AVOID, FRESH, Address, Resolver, lookup
 from ossmount.oss.fetch.trouble import Trouble
 
 A: Address = (socket.AF_INET, ("10.0.0.1", 80))
@@ -92,10 +92,11 @@ def test_an_address_that_fails_is_left_out() -> None:
     with resolving(names) as resolver:
         resolver.next(0.0)
         _wait(resolver)
-        resolver.failed(A)
+        resolver.failed(A, 1.0)
         assert {resolver.next(1.0) for _ in range(3)} == {B}
-        resolver.failed(B)  # the last one stays
-        assert resolver.next(1.0) == B
+        resolver.failed(B, 2.0)  # where all fail, all are tried
+        assert {resolver.next(2.0) for _ in range(3)} == {A, B}
+        assert {resolver.next(1.0 + AVOID) for _ in range(3)} == {A}
 
 
 def test_looks_up_addresses() -> None:
