@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from benchmarks import data, formats, limits, network, own, peers, quick, report, session
 from benchmarks.peers import Peer
-from benchmarks.processes import TimedOut
+from benchmarks.processes import TimedOut, interrupts
 from benchmarks.scenarios import SCENARIOS
 
 DESCRIPTION = """\
@@ -139,7 +136,11 @@ def measure(arguments: argparse.Namespace) -> int:
         handle, name = tempfile.mkstemp(prefix="ossmount-bench-", suffix=".json")
         os.close(handle)
         settings = session.with_output(settings, Path(name))
-    measurements, described = session.run(settings, say)
+    try:
+        measurements, described = session.run(settings, say)
+    except KeyboardInterrupt:
+        say(f"results until now: {settings.output}")
+        raise
     found = report.table(measurements, [described])
     for each in found.networks:
         print(f"\nNetwork {each}: medians (smallest–largest)\n\n{report.plain(report.speed_table(found, each))}")
@@ -150,16 +151,8 @@ def measure(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    # Only the first one: everything is being ended, and a second one would leave mounts behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.install()
     arguments = own_parser().parse_args(argv)
     commands = {"list": show_list, "report": make_report, "data": make_data}
     try:

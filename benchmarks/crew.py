@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from benchmarks.processes import TimedOut, end, own_environment
+from benchmarks.processes import TimedOut, end, interrupts, own_environment
 from benchmarks.worker import Result, Task
 
 
@@ -109,10 +109,11 @@ def _gather(lines: Sequence[_Lines], wanted: int, deadline: float) -> None:
         for each in missing:
             selector.register(each.descriptor, selectors.EVENT_READ, each)
         while selector.get_map():
+            interrupts.check()
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimedOut(f"{len(selector.get_map())} of {len(lines)} readers did not end in time")
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(min(left, 0.1)):
                 each = key.data
                 each.take()
                 if len(each.received) >= wanted:

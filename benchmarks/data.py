@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import interrupts
+
 BUCKET = "bench"
 MTIME = 1_700_000_000  # seconds since the epoch, of every file
 BLOCK = 4096
@@ -70,7 +72,7 @@ FULL = Scale(
     8,
 )
 QUICK = Scale(
-    "quick", 4_000, 40, 2_000, 600_000, 1_000, 512 << 20, 128 << 20, 64 << 20, 2, 400, 500, 500, 20_000, 500, 2, 1_000, 8
+    "quick", 2_000, 20, 1_000, 600_000, 1_000, 512 << 20, 128 << 20, 64 << 20, 2, 400, 500, 500, 20_000, 500, 2, 1_000, 8
 )
 TINY = Scale("tiny", 60, 3, 40, 20_000, 40, 2 << 20, 1 << 20, 1 << 20, 2, 10, 20, 20, 1_500, 20, 0.5, 20, 2)
 SCALES = {scale.name: scale for scale in (FULL, QUICK, TINY)}
@@ -110,6 +112,7 @@ def pieces(key: str, size: int) -> Iterator[memoryview]:
     name = digest(key)
     piece = bytearray(PIECE)
     for start in range(0, size, PIECE):
+        interrupts.check()
         turn = start // PIECE * 4_093 % 65_536
         piece[:] = pool[turn : turn + PIECE]
         first = start // BLOCK
@@ -224,6 +227,7 @@ def read_once(root: Path, sets: list[str]) -> None:
     for name in sets:
         for folder, _, files in os.walk(root / BUCKET / name):
             for file in files:
+                interrupts.check()
                 with open(os.path.join(folder, file), "rb", buffering=0) as stream:
                     while stream.readinto(buffer):
                         pass

@@ -50,8 +50,8 @@ class Cost:
 
 
 @contextmanager
-def meter(roots: Callable[[], list[int]], store: Store) -> Iterator[Cost]:
-    """Measures the processes named by roots(), with all their descendants, and the store's log, until the context ends."""
+def meter(roots: Callable[[], list[int]], store: Store, mark: int) -> Iterator[Cost]:
+    """Measures the processes named by roots(), with all their descendants, until the context ends; requests since the mark."""
     cost = Cost()
     stop = threading.Event()
 
@@ -61,7 +61,6 @@ def meter(roots: Callable[[], list[int]], store: Store) -> Iterator[Cost]:
             if stop.wait(INTERVAL):
                 return
 
-    mark = store.mark()
     before = cpu_seconds(descendants(roots()))
     sampler = threading.Thread(target=sample, name="memory sampler", daemon=True)
     sampler.start()

@@ -78,6 +78,8 @@ def environment(target: Target, extra: Mapping[str, str]) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWSACCESSKEYID": key_id,
         "AWSSECRETACCESSKEY": secret,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
         "XDG_CACHE_HOME": str(target.scratch / "cache"),
         "XDG_STATE_HOME": str(target.scratch / "state"),
         "XDG_RUNTIME_DIR": str(target.scratch / "run"),
@@ -196,11 +198,11 @@ def known() -> list[Peer]:
 def from_file(path: Path) -> list[CommandPeer]:
     """Peers described in a TOML file, one table each; raises ValueError naming the file and the entry."""
     try:
-        tomllib = importlib.import_module("tomllib")
-    except ImportError as error:  # Python 3.10 has no TOML reader
-        raise ValueError(f"--peer-file {path}: needs Python 3.11; use --peer-command instead") from error
+        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError as error:
+        raise ValueError(f"--peer-file {path}: Python 3.10 has no TOML reader: pip install tomli") from error
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = toml.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"--peer-file {path}: {error}") from error
     return [_from_table(path, name, table) for name, table in tables.items()]

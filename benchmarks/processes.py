@@ -9,8 +9,35 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM, taken only where somebody waits or computes for long: never in the middle of cleaning up.
+
+    Only the first one is taken. The handlers are the process's own, so there is one object for the process.
+    """
+
+    def __init__(self) -> None:
+        self._seen = self._taken = False
+
+    def install(self) -> None:
+        signal.signal(signal.SIGINT, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._seen = True
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt once after a signal came."""
+        if self._seen and not self._taken:
+            self._taken = True
+            raise KeyboardInterrupt
+
+
+interrupts = Interrupts()
 
 
 class TimedOut(Exception):
@@ -23,11 +50,13 @@ def own_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def wait_until(condition: Callable[[], bool], limit: float, what: str) -> None:
-    """Polls the condition; raises TimedOut(what) after limit seconds."""
+def wait_until(condition: Callable[[], bool], limit: float, what: str, *, interruptible: bool = True) -> None:
+    """Polls the condition; raises TimedOut(what) after limit seconds. Clean-up waits uninterruptibly."""
     deadline = time.monotonic() + limit
     pause = 0.002
     while not condition():
+        if interruptible:
+            interrupts.check()
         if time.monotonic() > deadline:
             raise TimedOut(f"{what} within {limit:g} s")
         time.sleep(pause)
@@ -85,7 +114,7 @@ def kill_when_left(pids: list[int], limit: float) -> None:
         return [pid for pid in pids if stat_fields(pid)[:1] not in ([], ["Z"])]
 
     with contextlib.suppress(TimedOut):  # the others are killed below
-        wait_until(lambda: not left(), limit, "")
+        wait_until(lambda: not left(), limit, "", interruptible=False)
     for pid in left():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

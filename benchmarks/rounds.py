@@ -16,7 +16,7 @@ from benchmarks.data import Scale
 from benchmarks.measure import Cost, meter, percentile
 from benchmarks.network import Network
 from benchmarks.peers import MountFailed, Peer, Target
-from benchmarks.processes import TimedOut
+from benchmarks.processes import TimedOut, interrupts
 from benchmarks.scenarios.base import Context, Phase, Scenario
 from benchmarks.store import Store
 
@@ -98,21 +98,23 @@ def measure(bench: Bench, run: Run, record: Callable[[Measurement], None]) -> No
         with _folders(bench) as (mountpoint, scratch):
             bucket = bench.bucket or run.scenario.bucket(bench.scale)
             target = Target(bucket, bench.store.url(run.network), mountpoint, scratch, bench.data)
+            mark = bench.store.mark()
             with run.peer.mounted(target) as mounted:
                 limit = min(bench.limit, run.scenario.limit)
                 context = Context(mounted, bench.scale, run.round, limit)
                 for phase in run.phases:
-                    record(_measure_phase(bench, run, phase, context))
+                    # What was asked while mounting belongs to the first phase: some list ahead there.
+                    record(_measure_phase(bench, run, phase, context, mark if done == 0 else None))
                     done += 1
     except (MountFailed, TimedOut, OSError, RuntimeError) as failure:
         for name in [phase.name for phase in run.phases[done:]] or ["unmount"]:
             record(failed(run, name, f"{type(failure).__name__}: {failure}"))
 
 
-def _measure_phase(bench: Bench, run: Run, phase: Phase, context: Context) -> Measurement:
+def _measure_phase(bench: Bench, run: Run, phase: Phase, context: Context, mark: int | None) -> Measurement:
     if phase.before is not None:
         phase.before(context)
-    with meter(context.mounted.pids, bench.store) as cost:
+    with meter(context.mounted.pids, bench.store, bench.store.mark() if mark is None else mark) as cost:
         outcome = phase.measure(context)
     if outcome.errors:
         return failed(run, phase.name, outcome.errors[0])
@@ -206,6 +208,7 @@ def run_all(bench: Bench, runs: Sequence[Run], record: Callable[[Measurement], N
 
     progress = Progress(runs, say)
     for number, run in enumerate(runs):
+        interrupts.check()
         progress.start(number)
         began = time.monotonic()
         measure(bench, run, told)

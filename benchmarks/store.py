@@ -8,6 +8,7 @@ inherited by nginx (its NGINX variable), so no port is ever guessed.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.network import Network
-from benchmarks.processes import end, own_environment, wait_until
+from benchmarks.processes import TimedOut, end, own_environment, wait_until
 
 ECHO_MODULE = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 START_LIMIT = 30.0  # seconds
+SETTLE_LIMIT = 0.5  # seconds
 
 HEAD = """\
 load_module {echo};
@@ -55,6 +57,7 @@ SERVER = """\
     location ~ {bucket} {{ set $kind list; {proxy} }}
 {synthetic}    location / {{ {objects} }}
     location @object {{ try_files $uri =404; {limit} }}
+    location = /.status {{ access_log off; stub_status; }}
     location @missing {{ internal; default_type application/xml;
       return 404 '<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>'; }}
   }}
@@ -149,6 +152,9 @@ class LocalStore:
     def __init__(self, scratch: Path, ports: Sequence[tuple[Network, int]]) -> None:
         self._log = scratch / "access.log"
         self._ports = {network.name: port for network, port in ports}
+        self._asked = 0  # status requests so far: nginx counts them and does not log them
+        self._read = 0  # bytes of the log that were looked at
+        self._logged = 0  # lines in them
 
     def port(self, network: Network) -> int:
         return self._ports[network.name]
@@ -157,9 +163,33 @@ class LocalStore:
         return f"http://127.0.0.1:{self.port(network)}"
 
     def mark(self) -> int:
+        self._settle()
         return self._log.stat().st_size
 
+    def _settle(self) -> None:
+        """Waits until nginx has logged what it was asked: it writes a line after the client has the last byte.
+
+        Whoever still reads ahead when the limit ends is counted as far as the log goes.
+        """
+        with contextlib.suppress(TimedOut):
+            wait_until(self._all_logged, SETTLE_LIMIT, "requests are still being served")
+
+    def _all_logged(self) -> bool:
+        self._asked += 1
+        connection = http.client.HTTPConnection("127.0.0.1", min(self._ports.values()), timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/.status")
+            # Three lines: "Active connections", the names of the totals, then accepts, handled, requests.
+            total = int(connection.getresponse().read().split(b"\n")[2].split()[2]) - self._asked
+        with open(self._log, "rb") as stream:
+            stream.seek(self._read)
+            fresh = stream.read()
+        self._read += len(fresh)
+        self._logged += fresh.count(b"\n")
+        return self._logged >= total
+
     def requests(self, since: int) -> Requests:
+        self._settle()
         with open(self._log, "rb") as stream:
             stream.seek(since)
             return count(stream.read())
@@ -226,6 +256,10 @@ def _start_nginx(
     (scratch / "tmp").mkdir(exist_ok=True)
     with contextlib.ExitStack() as sockets:
         opened = [sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096)) for _ in networks]
+        for each in opened:
+            # nginx does not do it to inherited sockets: its two workers race for each connection, and the loser would
+            # sit in a blocking accept(2) while its other connections starve.
+            each.setblocking(False)
         ports = [(network, each.getsockname()[1]) for network, each in zip(networks, opened, strict=True)]
         (scratch / "nginx.conf").write_text(configuration(scratch, root, ports))
         descriptors = [each.fileno() for each in opened]

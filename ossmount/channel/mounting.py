@@ -231,6 +231,9 @@ def _mount_by_fusermount(resolved: str, source: str, *, allow_other: bool) -> in
     program = _fusermount()
     if not os.path.exists(DEVICE):
         open_device()  # raises the error that says what to do
+    if not os.access(DEVICE, os.R_OK | os.W_OK, effective_ids=True):  # fusermount3 opens it with the user's own rights
+        message = f"{DEVICE}: you may not open it; as root: chmod 666 {DEVICE} (as udev sets it), or add the user to its group"
+        raise MountError(Reason.NOT_PERMITTED, message)
     if allow_other and os.geteuid() != 0 and not user_allow_other():
         message = f"allow_other needs the line user_allow_other in {FUSE_CONF}: add it (as root), or mount without allow_other"
         raise MountError(Reason.ALLOW_OTHER, message)
@@ -344,10 +347,10 @@ def set_read_ahead_kb(resolved: str, kb: int, *, read: Callable[[str], Mount | N
     problem = ""
     try:
         if kb:
-            path.write_text(f"{kb}\n", encoding="ascii")
+            path.write_bytes(b"%d\n" % kb)
     except OSError as failure:
         problem = f"{path}: {failure.strerror}; have root write {kb} there"
     try:
-        return ReadAhead(int(path.read_text(encoding="ascii")), problem)
+        return ReadAhead(int(path.read_bytes()), problem)
     except (OSError, ValueError) as failure:
         return ReadAhead(0, problem or f"{path}: {failure}")

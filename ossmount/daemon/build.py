@@ -28,7 +28,7 @@ from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
-from ossmount.errors import OssMountError
+from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
@@ -58,7 +58,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    identity = source_identity(source)
+    identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, pool, data_config(settings, slab.size))
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
@@ -151,9 +151,13 @@ def credentials_of(settings: Settings, environ: Mapping[str, str]) -> Callable[[
     return found
 
 
-def source_identity(source: SourceConfig) -> str:
-    """The name under which the metadata of this source is kept; mounts of the same source share it."""
-    text = "\0".join([source.endpoint.rstrip("/").lower(), source.bucket, os.fsdecode(source.prefix)])
+def source_identity(source: SourceConfig, settings: Settings) -> str:
+    """The name under which the metadata of this source is kept; mounts of the same source share it.
+
+    With no_symlink other sizes and versions are kept of the same keys.
+    """
+    shown = "targets" if settings[options.NO_SYMLINK] else "links"
+    text = "\0".join([source.endpoint.rstrip("/").lower(), source.bucket, os.fsdecode(source.prefix), shown])
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
 
 
@@ -213,12 +217,10 @@ def channel_config(order: Order) -> ChannelConfig:
     )
 
 
-def choose_channel(wanted: str, release: str, fuse_fd: int | None) -> tuple[str, str]:
+def choose_channel(wanted: str, release: str) -> tuple[str, str]:
     """kernel or pyfuse3, and why. release: of the running kernel, as uname(2) gives it."""
     if wanted != "auto":
         return wanted, "asked for"
-    if fuse_fd is not None:
-        return "kernel", "it alone serves a descriptor that was passed in"
     match = re.match(r"(\d+)\.(\d+)", release)
     needed = ".".join(map(str, OLDEST_KERNEL))
     if match is not None and (int(match[1]), int(match[2])) < OLDEST_KERNEL:
@@ -228,16 +230,19 @@ def choose_channel(wanted: str, release: str, fuse_fd: int | None) -> tuple[str,
 
 def make_channel(settings: Settings, operations: Operations, config: ChannelConfig) -> tuple[Channel, str]:
     """The channel that the user or the machine wants. Only the one that is used is imported."""
-    name, reason = choose_channel(settings[options.CHANNEL], platform.release(), config.fuse_fd)
-    if name == "kernel":
-        from ossmount.channel.kernel_channel.channel import KernelChannel
+    name, reason = choose_channel(settings[options.CHANNEL], platform.release())
+    try:
+        if name == "kernel":
+            from ossmount.channel.kernel_channel.channel import KernelChannel
 
-        return KernelChannel(operations, config), reason
-    if importlib.util.find_spec("pyfuse3") is None:
-        raise CommandError(
-            ExitCode.NO_FUSE,
-            f"the pyfuse3 channel ({reason}) needs the package pyfuse3: pip install pyfuse3, or give --channel kernel",
-        )
-    from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
+            return KernelChannel(operations, config), reason
+        if importlib.util.find_spec("pyfuse3") is None:
+            raise CommandError(
+                ExitCode.NO_FUSE,
+                f"the pyfuse3 channel ({reason}) needs the package pyfuse3: pip install pyfuse3, or give --channel kernel",
+            )
+        from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
 
-    return Pyfuse3Channel(operations, config), reason
+        return Pyfuse3Channel(operations, config), reason
+    except Unsupported as failure:
+        raise UsageError(str(failure)) from None

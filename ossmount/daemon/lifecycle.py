@@ -18,12 +18,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ossmount.channel.mounting import Mount, find_mount, unmount
 from ossmount.daemon.components import Component, Parts
 from ossmount.exit_codes import CommandError, ExitCode
 
 log = logging.getLogger(__name__)
 
-_GRACE = 5.0  # seconds that readers have after the mount was detached by a wish to stop
+_GRACE = 15.0  # seconds for the channel to end after unmount(); it gives readers a shorter time of its own
 _CHECK = 30.0  # seconds for the first answer of the mounted root
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -39,6 +40,7 @@ class Lifecycle:
         self._release = trio.Event()  # no (further) waiting for readers
         self._ready = False
         self._serving: trio.CancelScope | None = None
+        self._mount: Mount | None = None  # what we mounted, as the mount table showed it
 
     def stop(self, why: str) -> None:
         """Asks for an orderly end; the second time without waiting for readers."""
@@ -69,7 +71,7 @@ class Lifecycle:
             finally:
                 if self._stop.is_set() or not self._ready:
                     with trio.CancelScope(shield=True):
-                        await trio.to_thread.run_sync(self._parts.channel.unmount)
+                        await trio.to_thread.run_sync(self._take_away)
             components.cancel_scope.cancel()
 
     async def _run_component(
@@ -85,17 +87,27 @@ class Lifecycle:
     async def _serve(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Runs the channel, and checks that the mount answers before it is called ready."""
         answered = trio.Event()
+
+        def initialized() -> None:
+            self._mount = find_mount(self._mountpoint)
+            answered.set()
+
         async with trio.open_nursery() as nursery:
             self._serving = nursery.cancel_scope
             nursery.start_soon(self._announce, answered, ready)
-            await self._parts.channel.serve(answered.set)
-            if not self._ready and not self._stop.is_set():
-                raise CommandError(ExitCode.UNEXPECTED, f"{self._mountpoint} was unmounted before it was ready")
+            await self._parts.channel.serve(initialized)
             nursery.cancel_scope.cancel()
         self._release.set()
-        if self._stop.is_set() and not self._ready:
-            raise CommandError(ExitCode.UNEXPECTED, "stopped before the mount was ready")
+        if not self._ready:
+            why = "stopped" if self._stop.is_set() else f"{self._mountpoint} was unmounted"
+            raise CommandError(ExitCode.UNEXPECTED, f"{why} before the mount was ready")
         log.info("%s is no longer mounted", self._mountpoint)
+
+    def _take_away(self) -> None:
+        """Detaches what we mounted, if it is still there, after the channel has ended: for an end that was not orderly."""
+        there = find_mount(self._mountpoint)
+        if self._mount is not None and there is not None and there.device == self._mount.device:
+            unmount(self._mountpoint, lazy=True)
 
     async def _announce(self, answered: trio.Event, ready: Callable[[], Awaitable[None]]) -> None:
         await answered.wait()
@@ -130,7 +142,7 @@ class Lifecycle:
         await self._stop.wait()
         if self._serving is None:
             raise CommandError(ExitCode.UNEXPECTED, "stopped before the mount was ready")
-        await trio.to_thread.run_sync(self._parts.channel.unmount)
+        self._parts.channel.unmount()
         with trio.move_on_after(self._grace):
             await self._release.wait()
         self._serving.cancel()

@@ -31,7 +31,8 @@ class PageCache:
         self._pages: dict[Version, list[Page]] = {}  # sorted by start
         self._read: dict[Page, None] = {}  # not held, delivered completely; least recently used first
         self._unread: dict[Page, None] = {}  # not held, the rest; least recently used first
-        self._idle = 0  # blocks in both
+        self._ahead: dict[Page, None] = {}  # those of _unread that were fetched ahead and not touched yet
+        self._idle = 0  # blocks in _read and _unread
         self._most = max(64, slab.size // PAGES_PER_SLAB)
         self.count = 0
         self.size = slab.size
@@ -152,10 +153,10 @@ class PageCache:
             del self._pages[page.version]
         else:
             del pages[bisect_right(pages, page.start, key=_start) - 1]
-        self.settle(page)
         if page.holds == 0:
             self._rest(page, -1)
             self._free(page)
+        self.settle(page)
 
     def drop_version(self, version: Version) -> None:
         """Drops all pages of the version."""
@@ -165,7 +166,7 @@ class PageCache:
     # -- what was fetched ahead ---------------------------------------------------------------------------------------
 
     def charge(self, page: Page, account: Account) -> None:
-        """The page is fetched ahead for the account."""
+        """The page, which its transfer still holds, is fetched ahead for the account."""
         page.account = account
         if account.unread == 0:
             self.accounts += 1
@@ -173,7 +174,7 @@ class PageCache:
         self.unread += page.end - page.start
 
     def settle(self, page: Page) -> None:
-        """The page is read or gone."""
+        """The page, which is held or dropped, is not ahead of its reader any more."""
         account = page.account
         if account is not None:
             page.account = None
@@ -182,14 +183,27 @@ class PageCache:
             if account.unread == 0:
                 self.accounts -= 1
 
+    def drop_ahead(self, but_of: Account) -> bool:
+        """Drops the page that was fetched ahead longest ago; False when nothing of another account can be dropped."""
+        page = next(iter(self._ahead), None)
+        if page is None or page.account is but_of:
+            return False
+        self.dropped_unread += page.end - page.start
+        self.drop(page)
+        return True
+
     def _rest(self, page: Page, sign: int) -> None:
         """Puts the page among those that may be dropped (1) or takes it away (-1)."""
         size = page.end - page.start
         idle = self._read if page.delivered >= size else self._unread
         if sign > 0:
             idle[page] = None
+            if page.account is not None:
+                self._ahead[page] = None
         else:
             del idle[page]
+            if page.account is not None:
+                del self._ahead[page]
         self._idle += sign * -(-size // BLOCK)
 
     def _free(self, page: Page) -> None:

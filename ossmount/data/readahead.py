@@ -7,13 +7,14 @@ from where streams begin, how long they get, and how they are spaced:
 
 forward   a stream that begins the object, or has become longer than a random read is (1 MiB), is read ahead: a target that
           doubles with each window consumed, up to `count` windows of `window` bytes, all in flight at once
-backward  the third read in a row that ends where its stream begins: the same, downwards
+backward  the fourth read in a row that ends where its stream begins: the same, downwards
 strided   three streams begin at equal distances: the next ones are fetched, 2, 4, 8 … of them
 value     a second small read (≤ 64 KiB) that goes on where the first one ended: the rest of what streams here use to be
           long, in one fetch, so that an mmap'ed value costs two round trips
 random    everything else, tails and headers included: exactly what is asked for, and nothing remembered but its place
 
-When bytes fetched ahead are dropped before they are read, the target halves; the caller's `limit` bounds it at any time.
+When bytes fetched ahead are dropped before they are read, the target halves and `lost` tells the caller, whose `limit` bounds
+the target at any time.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ HEADER_READ = 16 << 10  # bytes; what the kernel makes of an 8-byte read at the 
 FIRST_VALUE = 128 << 10  # bytes; how long a value is thought to be until some were seen
 LONGEST_VALUE = 1 << 20
 REREAD = 4 << 20  # bytes behind a stream's front that still count as its own
+BACKWARD_READS = 3  # in a row; fewer are READs that were overtaken by later ones
 SMALLEST_WINDOW = 128 << 10  # below this a round trip costs more than it brings
 
 
@@ -90,12 +92,14 @@ class Readahead:
         self._values: deque[int] = deque(maxlen=8)  # lengths of the last short streams
         self._stride_issued = 0  # where the last element asked for begins
         self._stride_depth = 1
+        self.lost = False  # the last read came too late for what was fetched ahead: it was dropped, or has failed
 
     def read(self, offset: int, end: int, missing: bool, limit: int) -> Plan | None:
         """Notes a read of the bytes from offset to end.
 
         `missing`: some of them are neither in memory nor under way. `limit`: bytes that may be fetched ahead now.
         """
+        self.lost = False
         for at in range(len(self._streams) - 1, -1, -1):
             stream = self._streams[at]
             if stream.start <= offset <= stream.front and offset >= stream.front - REREAD:
@@ -108,7 +112,8 @@ class Readahead:
 
     def _forward(self, stream: Stream, offset: int, end: int, missing: bool, limit: int) -> Plan | None:
         self._use(stream)
-        if missing and stream.going and offset < stream.issued:  # it was fetched ahead, and dropped or failed
+        if missing and stream.going and end <= stream.issued:
+            self.lost = True
             stream.target = max(FIRST_TARGET, stream.target // 2)
             stream.issued = 0
         if end <= stream.front:
@@ -167,7 +172,7 @@ class Readahead:
         stream.backward += 1
         stream.largest = max(stream.largest, end - offset)
         self._join(stream)
-        if stream.backward < 2:  # one alone is a READ that was overtaken
+        if stream.backward < BACKWARD_READS:
             return None
         stream.issued_down = min(stream.issued_down, stream.start // BLOCK * BLOCK)
         windows: list[tuple[int, int]] = []

@@ -15,27 +15,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 
 from ossmount.config import DataConfig
-from ossmount.data.blocks import BLOCK, blocks_of
+from ossmount.data.blocks import BLOCK
 from ossmount.data.failures import Failures
 from ossmount.data.interface import ReadDone
+from ossmount.data.look_ahead import LookAhead
 from ossmount.data.page_cache import PAGE, PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
 from ossmount.data.readahead import Plan, Readahead, Stream
 from ossmount.data.slab import Slab
+from ossmount.data.transfers import Range, Transfers
 from ossmount.errors import Changed, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
 from ossmount.model import Version
-from ossmount.oss.interface import Fetcher, FetchRequest
+from ossmount.oss.interface import Fetcher
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
-MACHINES = 1024  # objects whose streams are remembered, about 1 KB each
-JOINED_EARLY = 5.0  # seconds; a read that has waited longer for readahead has had its deadline
-
-Range = tuple[int, int]
+MACHINES = 1024  # objects whose streams are remembered, about 3 KB each
+LEAST_REACH = 64 << 10  # bytes; too few to fetch anything ahead, until about 180 reads lost nothing and have doubled it
+MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
+JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
 
 
 class ObjectReader:
@@ -43,18 +44,18 @@ class ObjectReader:
 
     def __init__(self, slab: Slab, fetcher: Fetcher, config: DataConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = PageCache(slab)
-        self._fetcher = fetcher
         self._config = config
         self._clock = clock
         self._failures = Failures(clock)
         self._machines: dict[Version, Readahead] = {}  # least recently used first
-        self._transfers: dict[Transfer, None] = {}  # under way, oldest first
-        self._returning = 0  # bytes of cancelled transfers that have not ended
+        self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
         self._pumping = self._pump_again = False
         self._ahead_budget = slab.size * 3 // 4  # bytes that may be fetched and not read; the rest is for demand
+        self._reach = self._ahead_budget  # bytes that one stream may be ahead; follows what is lost
+        self._told = LookAhead(slab.size // 2, WHOLE, self._fetch_told, self._cache.has, self._drop_told)
         self._counts = dict.fromkeys(
-            ("hits", "misses", "joined", "queued", "fetches", "fetched_ahead", "failed_ahead", "no_room_ahead", "cancelled"), 0
+            ("hits", "misses", "joined", "queued", "fetched_ahead", "failed_ahead", "no_room_ahead"), 0
         )
 
     def read(self, version: Version, offset: int, size: int, done: ReadDone) -> None:
@@ -72,13 +73,21 @@ class ObjectReader:
             self._fetch_ahead(version, plan.stream, plan.windows)
         if self._queue:
             self._pump()
+        self._told.advance()
+
+    def prefetch(self, versions: Iterable[Version]) -> None:
+        """Fetches whole small files (up to 1 MiB) before they are read, in this order, as room and demand allow."""
+        self._told.add(versions)
+
+    def clear_prefetch(self) -> None:
+        """Forgets what prefetch() was told."""
+        self._told.clear()
+        self._pump()
 
     def forget(self, version: Version) -> None:
         self._machines.pop(version, None)
         self._cache.drop_version(version)
-        for transfer in list(self._transfers):
-            if transfer.version == version:
-                self._cancel(transfer)
+        self._transfers.cancel_version(version)
         self._pump()
 
     def facts(self) -> dict[str, object]:
@@ -86,6 +95,8 @@ class ObjectReader:
         cache = self._cache
         return {
             **self._counts,
+            "fetches": self._transfers.launched,
+            "cancelled": self._transfers.cancelled,
             "memory_limit": cache.size,
             "memory_free": cache.free,
             "memory_held": cache.size - cache.available,
@@ -93,7 +104,9 @@ class ObjectReader:
             "pages": cache.count,
             "pages_dropped": cache.dropped,
             "dropped_unread": cache.dropped_unread,
-            "transfers": len(self._transfers),
+            "told_passed_by": self._told.passed_by,
+            "told_waiting": self._told.waiting,
+            "transfers": len(self._transfers.under_way),
             "waiting_for_memory": len(self._queue),
         }
 
@@ -110,6 +123,8 @@ class ObjectReader:
             views += cache.views(page, first, last)
             page.delivered += last - first
             if page.account is not None:
+                if page.account is self._told:
+                    self._told.read(page.version)
                 cache.settle(page)
         try:
             done(views)
@@ -152,13 +167,17 @@ class ObjectReader:
             self._counts["misses"] += 1
         else:
             self._counts["joined"] += 1
-        plan = self._plan(version, offset, end, bool(gaps)) if version.size > WHOLE else None
-        more = self._extended(read, gaps, plan) if gaps and not self._queue else gaps
-        if more != gaps and self._begin(read, pages, more, plan):
-            begun = True
-        else:
-            begun = not (gaps and self._queue) and self._begin(read, pages, gaps, None)
-        if not begun:
+        plan = None
+        more = gaps
+        if self._is_whole(version, offset):
+            more = [(0, version.size)]
+        elif version.size > ALWAYS_WHOLE:
+            plan = self._plan(version, offset, end, bool(gaps))
+            if plan is not None and gaps and not self._queue:
+                more = self._extended(read, gaps, plan)
+        if (gaps and self._queue) or not (
+            (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
+        ):
             self._counts["queued"] += 1
             self._queue.append(read)
         if plan is not None:
@@ -166,13 +185,16 @@ class ObjectReader:
         if self._queue:
             self._pump()
 
-    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan | None) -> list[Range]:
-        """The gaps, the last of them made longer where one fetch serves better than two."""
+    def _is_whole(self, version: Version, offset: int) -> bool:
+        """Whether a read that misses fetches the whole object."""
+        small = version.size <= WHOLE and (offset == 0 or version.size <= ALWAYS_WHOLE)
+        return small and not self._cache.has(version)
+
+    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan) -> list[Range]:
+        """The gaps, the last of them as long as the plan says, where one fetch serves better than two."""
         version = read.version
-        if version.size <= WHOLE and (read.offset == 0 or version.size <= ALWAYS_WHOLE) and not self._cache.has(version):
-            return [(0, version.size)]
         start, stop = gaps[-1]
-        if plan is None or stop < read.end:
+        if stop < read.end:
             return gaps
         extend = plan.extend
         if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
@@ -187,7 +209,7 @@ class ObjectReader:
         cache, version = self._cache, read.version
         for page in pages:
             cache.hold(page)
-        started = self._transfers_for(version, gaps, True, _aligned(read.offset, read.end, version.size)[1] if plan else 0)
+        started = self._transfers.prepare(version, gaps, True, _aligned(read.offset, read.end, version.size)[1] if plan else 0)
         if started is None:
             for page in pages:
                 cache.release(page)
@@ -208,13 +230,9 @@ class ObjectReader:
                 needs[page.transfer] = need
         read.waiting = len(needs)
         for transfer, need in needs.items():
-            transfer.waiters.append((need, read))
-            if not transfer.demand:
-                transfer.demand = True
-                if transfer.number >= 0:
-                    self._fetcher.promote(transfer.number)
+            self._transfers.join(transfer, need, read)
         for transfer in started:
-            self._launch(transfer)
+            self._transfers.launch(transfer)
         if not needs:
             self._answer_all([read])
         return True
@@ -228,7 +246,10 @@ class ObjectReader:
     # -- the queue for memory -----------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Begins the reads that wait for memory, in their order, as far as it goes."""
+        """Begins the reads that wait for memory, in their order, as far as it goes.
+
+        Everything that holds memory ends by its deadline, so that no read is looked at much later than MEMORY_WAIT.
+        """
         self._pump_again = True
         if self._pumping:
             return
@@ -237,11 +258,14 @@ class ObjectReader:
             while self._pump_again and self._queue:
                 self._pump_again = False
                 read = self._queue.popleft()
-                if self._resume(read) or (not self._transfers and self._resume_alone(read)):
+                if self._clock() - read.since > MEMORY_WAIT:
+                    self._pump_again = True
+                    read.done(DeadlineExceeded(f"no memory within {MEMORY_WAIT:.0f} s: --memory-limit is too small for this"))
+                elif self._resume(read) or (not self._transfers.under_way and self._resume_alone(read)):
                     self._pump_again = True
                 else:
                     self._queue.appendleft(read)
-                    self._reclaim(read.end - read.offset + 2 * BLOCK)
+                    self._transfers.reclaim(read.end - read.offset + 2 * BLOCK)
         finally:
             self._pumping = False
 
@@ -262,24 +286,6 @@ class ObjectReader:
             self._cache.drop(page)
         return self._resume(read)
 
-    def _reclaim(self, size: int) -> None:
-        """Cancels what is fetched ahead with nobody waiting, the latest first, until so many bytes will come free."""
-        for transfer in list(reversed(self._transfers)):
-            if self._cache.available + self._returning >= size:
-                return
-            self._cancel(transfer)
-
-    def _cancel(self, transfer: Transfer) -> None:
-        """Ends a transfer that no reader has ever waited for; its memory comes free when it is done."""
-        if transfer.demand or transfer.cancelled or transfer.number < 0:
-            return
-        transfer.cancelled = True
-        self._counts["cancelled"] += 1
-        self._returning += transfer.end - transfer.start
-        for page in transfer.pages:
-            self._cache.drop(page)
-        self._fetcher.cancel(transfer.number)
-
     # -- fetching ahead -----------------------------------------------------------------------------------------------
 
     def _plan(self, version: Version, offset: int, end: int, missing: bool) -> Plan | None:
@@ -289,7 +295,16 @@ class ObjectReader:
             if len(self._machines) >= MACHINES:
                 del self._machines[next(iter(self._machines))]
         self._machines[version] = machine
-        return machine.read(offset, end, missing, self._ahead_budget // max(1, self._cache.accounts))
+        share = self._ahead_budget // max(1, self._cache.accounts)
+        limit = min(self._reach, max(share, (self._ahead_budget - self._cache.unread) // 2))
+        if not (self._config.readahead_size and self._config.readahead_count):
+            limit = 0
+        plan = machine.read(offset, end, missing, limit)
+        if machine.lost:  # memory is too small for so many readers: all of them reach less far
+            self._reach = max(LEAST_REACH, limit // 2)
+        else:
+            self._reach = min(self._ahead_budget, self._reach + (self._reach >> 8))
+        return plan
 
     def _fetch_ahead(self, version: Version, stream: Stream, windows: list[Range]) -> None:
         for start, end in windows:
@@ -303,9 +318,13 @@ class ObjectReader:
         _, gaps = self._cache.find(version, *_aligned(start, end, version.size))
         if not gaps:
             return True
-        if self._queue or self._cache.unread + sum(stop - start for start, stop in gaps) > self._ahead_budget:
+        if self._queue:
             return False
-        transfers = self._transfers_for(version, gaps, False)
+        room = self._ahead_budget - sum([stop - start for start, stop in gaps])
+        while self._cache.unread > room:  # readers that have gone away give way
+            if not self._cache.drop_ahead(account):
+                return False
+        transfers = self._transfers.prepare(version, gaps, False)
         if transfers is None:
             return False
         self._counts["fetched_ahead"] += len(transfers)
@@ -313,67 +332,43 @@ class ObjectReader:
             for page in transfer.pages:
                 self._cache.charge(page, account)
         for transfer in transfers:
-            self._launch(transfer)
+            self._transfers.launch(transfer)
         return True
 
-    # -- transfers ----------------------------------------------------------------------------------------------------
+    def _fetch_told(self, version: Version) -> bool:
+        room = self._ahead_budget - version.size
+        return self._cache.unread <= room and self._fetch_window(version, 0, version.size, self._told)
 
-    def _transfers_for(self, version: Version, gaps: list[Range], demand: bool, cut: int = 0) -> list[Transfer] | None:
-        """Transfers with their pages, one of which begins at `cut`, not launched yet; None when there is no room."""
-        parts = [_split(start, end, cut) for start, end in gaps]
-        blocks = sum([blocks_of(end - start) for part in parts for start, end in part])
-        if blocks and not self._cache.reserve(blocks, sum(map(len, parts))):
-            return None
-        transfers = []
-        for (start, end), part in zip(gaps, parts, strict=True):
-            transfer = Transfer(version, start, end, demand)
-            transfer.pages = [self._cache.add(version, first, last, transfer) for first, last in part]
-            transfers.append(transfer)
-        return transfers
+    def _drop_told(self, version: Version) -> bool:
+        """Drops a file that readers have passed by."""
+        before = self._told.unread
+        page = self._cache.page(version, 0)
+        if page is not None and page.transfer is not None:
+            self._transfers.cancel(page.transfer)
+        elif page is not None and page.account is self._told:
+            self._cache.drop(page)
+        return self._told.unread < before
 
-    def _launch(self, transfer: Transfer) -> None:
-        self._counts["fetches"] += 1
-        self._transfers[transfer] = None
-        length = transfer.end - transfer.start
-        request = FetchRequest(transfer.version, transfer.start, length, transfer.targets, transfer.demand)
-        progress = None if length == transfer.version.size else partial(self._progressed, transfer)
-        transfer.number = self._fetcher.fetch(request, partial(self._finished, transfer), progress)
+    # -- what has come ------------------------------------------------------------------------------------------------
 
-    def _progressed(self, transfer: Transfer, received: int) -> None:
-        if transfer not in self._transfers:
-            return
-        ready = transfer.reach(min(transfer.start + received, transfer.end))
-        if ready:
-            try:
-                self._answer_all(ready)
-            finally:
-                self._pump()
-
-    def _finished(self, transfer: Transfer, error: OssMountError | None) -> None:
-        del self._transfers[transfer]
-        if transfer.cancelled:
-            self._returning -= transfer.end - transfer.start
-        ready: list[PendingRead] = []
-        waiting: list[PendingRead] = []
-        if error is None:
-            ready = transfer.reach(transfer.end)
-        else:
-            waiting = [read for _, read in transfer.waiters if read.waiting > 0]
-            transfer.waiters = []
-            for page in transfer.pages:
-                self._cache.drop(page)
-            if isinstance(error, (Changed, NotFound)):
-                self._cache.drop_version(transfer.version)
-                self._machines.pop(transfer.version, None)
-        for page in transfer.pages:
-            page.transfer = None
-            self._cache.release(page)
+    def _some_ready(self, reads: list[PendingRead]) -> None:
         try:
-            self._answer_all(ready)
-            if error is not None:
-                self._failed(transfer, waiting, error)
+            self._answer_all(reads)
         finally:
             self._pump()
+
+    def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
+        if isinstance(error, (Changed, NotFound)):
+            self._cache.drop_version(transfer.version)
+            self._machines.pop(transfer.version, None)
+        try:
+            if error is None:
+                self._answer_all(reads)
+            else:
+                self._failed(transfer, reads, error)
+        finally:
+            self._pump()
+            self._told.ended(transfer.version)
 
     def _failed(self, transfer: Transfer, waiting: list[PendingRead], error: OssMountError) -> None:
         if not transfer.demand and not transfer.cancelled:
@@ -381,7 +376,7 @@ class ObjectReader:
         again: list[PendingRead] = []
         for read in waiting:
             self._give_up(read)
-            late = isinstance(error, DeadlineExceeded) and self._clock() - read.since > JOINED_EARLY
+            late = self._clock() - read.since > JOINED_EARLY
             if transfer.started_by_demand or read.retried or late or isinstance(error, (Changed, NotFound)):
                 self._failures.remember(read.version, read.offset, read.end, error)
             else:
@@ -405,15 +400,3 @@ def _start(page: Page) -> int:
 def _aligned(start: int, end: int, size: int) -> Range:
     """The range in whole blocks, cut at the end of the object."""
     return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)
-
-
-def _split(start: int, end: int, cut: int) -> list[Range]:
-    """The range in pages; no page lies on both sides of `cut`."""
-    parts = []
-    while start < end:
-        stop = min((start // PAGE + 1) * PAGE, end)
-        if start < cut < stop:
-            stop = cut
-        parts.append((start, stop))
-        start = stop
-    return parts

@@ -7,7 +7,6 @@ import base64
 import logging
 import os
 import struct
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from socket import SO_LINGER, SOL_SOCKET
 from typing import NamedTuple
@@ -28,6 +27,7 @@ Transports = Mapping[tuple[str, int], asyncio.Transport]
 
 _log = logging.getLogger(__name__)
 _NO_LINGER = struct.pack("ii", 1, 0)  # close() sends RST
+_PATIENCE = 0.25  # seconds after which a pause looks whether the client is still there
 _SLICE = 16 << 10  # bytes that are sent at once where the bandwidth is limited
 
 
@@ -118,7 +118,7 @@ class Application:
         if scope["type"] != "http":
             raise ValueError(f"unexpected ASGI scope {scope['type']}")
         request = parse(scope, receive)
-        request_id = uuid.uuid4().hex[:24].upper()
+        request_id = os.urandom(12).hex().upper()
         failure: OssError | None = None
         call = Call("Unknown", request.method, bucket_calls.list_buckets)
         try:
@@ -176,8 +176,7 @@ class Application:
 
     async def _before(self, request: Request, plan: Plan) -> None:
         """The faults that come before the request is looked at. Raises OssError, Disconnected."""
-        if plan.latency:
-            await asyncio.sleep(plan.latency)
+        await self._pause(request, plan.latency)
         if plan.reset:
             self._cut(request, reset=True)
         if plan.reset or plan.hang:
@@ -198,12 +197,16 @@ class Application:
             if response.status not in (204, 304):
                 headers.append((b"content-length", str(response.length).encode()))
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            if plan.first_byte_delay and request.method != "HEAD":
-                await asyncio.sleep(plan.first_byte_delay)
             if request.method == "HEAD":
                 await send(_body_message(b""))
                 return
-            complete = await self._send_body(response, plan, entry, send)
+            await self._pause(request, plan.first_byte_delay)
+            try:
+                complete = await self._send_body(request, response, plan, entry, send)
+            except OSError as failure:  # a plain file that was cut short: the answer must not look whole
+                _log.warning("%r cannot be sent: %s", entry.key, failure)
+                self._cut(request, reset=True)
+                return
             if complete:
                 await send(_body_message(b""))
                 return
@@ -214,7 +217,7 @@ class Application:
             if isinstance(response.body, FileRange):
                 os.close(response.body.fd)
 
-    async def _send_body(self, response: Response, plan: Plan, entry: Entry, send: Send) -> bool:
+    async def _send_body(self, request: Request, response: Response, plan: Plan, entry: Entry, send: Send) -> bool:
         """Sends as much of the body as the faults let through; whether that is all."""
         length = response.length
         ends_at = plan.ends_at
@@ -224,12 +227,20 @@ class Application:
         for data in _chunks(response.body, wanted, step):
             if plan.corrupt_at is not None and entry.sent <= plan.corrupt_at < entry.sent + len(data):
                 data = _corrupted(data, plan.corrupt_at - entry.sent)
+            if plan.bandwidth:
+                due = began + (entry.sent + len(data)) / plan.bandwidth
+                await self._pause(request, due - asyncio.get_running_loop().time())
             entry.sent += len(data)
             await send(_body_message(data, more=True))
-            if plan.bandwidth:
-                due = began + entry.sent / plan.bandwidth
-                await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
         return ends_at is None or ends_at >= length
+
+    async def _pause(self, request: Request, seconds: float) -> None:
+        """Sleeps. Raises Disconnected when the client has gone meanwhile."""
+        due = asyncio.get_running_loop().time() + seconds
+        while (left := due - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left, _PATIENCE))
+            if request.client not in self._transports:
+                raise Disconnected
 
     def _cut(self, request: Request, *, reset: bool) -> None:
         """Ends the connection behind what was written (what a reset finds unsent is lost)."""
@@ -240,6 +251,7 @@ class Application:
             transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             transport.abort()
         else:
+            transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
             transport.close()
 
 

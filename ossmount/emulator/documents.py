@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -15,6 +16,9 @@ from ossmount.emulator.message import Response
 Element = tuple[str, "str | int | Iterable[Element]"]
 
 OWNER: Element = ("Owner", [("ID", "1000000000000001"), ("DisplayName", "1000000000000001")])
+_CONTROL = re.compile(rb"([\x00-\x08\x0b\x0c\x0e-\x1f])|&#x0*([0-9a-fA-F]{1,2});|&#0*([0-9]{1,2});")
+_PRIVATE = 0xF0000  # where control characters stand while XML is parsed
+_PUBLIC = {_PRIVATE + code: code for code in range(32)}
 #: Characters that a parser would change or refuse; control characters are only right with encoding-type=url.
 _ENTITIES = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;", '"': "&quot;"}
 
@@ -46,9 +50,14 @@ def timestamp(seconds: int) -> str:
 
 
 def parse(data: bytes, root: str) -> ElementTree.Element:
-    """The document that a client sent, its namespaces removed. Raises MalformedXML."""
+    """The document that a client sent, its namespaces removed. Raises MalformedXML.
+
+    Keys may hold control characters, which XML has no way to write: clients send them as they are or as references. They
+    stand in the tree as characters of a private area; text_of() gives them back.
+    """
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # entities can grow without bound
         raise OssError("MalformedXML")
+    data = _CONTROL.sub(_private, data)
     try:
         tree = ElementTree.fromstring(data)
     except ElementTree.ParseError:
@@ -58,6 +67,17 @@ def parse(data: bytes, root: str) -> ElementTree.Element:
     if tree.tag != root:
         raise OssError("MalformedXML")
     return tree
+
+
+def text_of(element: ElementTree.Element, name: str) -> str:
+    """The text of a child, "" where there is none."""
+    return (element.findtext(name) or "").translate(_PUBLIC)
+
+
+def _private(match: re.Match[bytes]) -> bytes:
+    raw, hexadecimal, decimal = match.groups()
+    code = raw[0] if raw else int(hexadecimal, 16) if hexadecimal else int(decimal)
+    return chr(_PRIVATE + code).encode() if code < 32 else match[0]
 
 
 def error_document(error: OssError, request_id: str, host: str) -> bytes:

@@ -57,6 +57,11 @@ class Journal:
         """The most requests that were being answered at one time, since the last clear()."""
         return self._peak
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered now."""
+        return self._in_flight
+
     def clear(self) -> None:
         with self._lock:
             self._entries = []

@@ -64,6 +64,7 @@ class EmulatedServer:
         self._store: Store | None = None
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
         self._server: uvicorn.Server | None = None
+        self._listener: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -91,6 +92,7 @@ class EmulatedServer:
 
     def __enter__(self) -> EmulatedServer:
         listener = _listen(*self._address)
+        self._listener = listener.dup()
         try:
             self._store = Store(self._directory, plain=self._plain)
             host, port = listener.getsockname()[:2]
@@ -99,23 +101,32 @@ class EmulatedServer:
             self._thread = threading.Thread(target=self._run, args=(listener,), name="ossmount-emulator", daemon=True)
             self._thread.start()
             self._wait_until_started()
-        except BaseException:
-            listener.close()
-            self.__exit__(None, None, None)
+        except BaseException as failure:
+            if self._thread is None:  # else it closes its socket itself
+                listener.close()
+            self.__exit__(type(failure), failure, failure.__traceback__)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        stuck = False
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             if self._loop is not None and not self._loop.is_closed():
                 with contextlib.suppress(RuntimeError):  # closed between the two lines: nothing is left to cut
                     self._loop.call_soon_threadsafe(self._abort_all, threading.Event())
             self._thread.join(_START_LIMIT)
+            stuck = self._thread.is_alive()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):  # ENOTCONN: it never listened
+                self._listener.shutdown(socket.SHUT_RDWR)  # close() alone keeps it open where a forked child holds it
+            self._listener.close()
         if self._store is not None:
             self._store.close()
-        self._store = self._server = self._thread = self._loop = None
+        self._store = self._server = self._thread = self._loop = self._listener = None
         self.url = ""
+        if value is None and (stuck or self._failure is not None):
+            raise RuntimeError("the embedded OSS server did not end properly") from self._failure
 
     def _make_server(self, store: Store) -> uvicorn.Server:
         application = Application(store, self.accounts, self.faults, self.requests, self._transports)

@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ossmount.emulator.errors import OssError
@@ -55,6 +55,7 @@ class Store:
             bucket.close()
         self._stored.clear()
         if self._lock_fd >= 0:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # also where a forked child still holds the descriptor
             os.close(self._lock_fd)
             self._lock_fd = -1
 
@@ -119,28 +120,41 @@ class Store:
         mtime: int | None = None,
     ) -> ObjectRecord:
         """Stores an object; mtime is in seconds since the epoch, the names of headers are in lower case."""
+        record = self._body(bucket, data, key, headers, storage_class, mtime)
+        self.writable(bucket).insert(record)
+        return record
+
+    def put_many(self, bucket: str, keys: Iterable[bytes], data: bytes = b"", *, mtime: int | None = None) -> None:
+        """Stores one content under many keys (distinct ones) in one go: 100,000 take about a second."""
+        keys = list(keys)
+        for key in keys:
+            check_key(key)
+        record = self._body(bucket, data, b"many", None, "", mtime)
+        self.writable(bucket).insert_many([record._replace(key=key) for key in keys])
+
+    def _body(
+        self, name: str, data: bytes, key: bytes, headers: Mapping[str, str] | None, storage_class: str, mtime: int | None
+    ) -> ObjectRecord:
         check_key(key)
-        self.create_bucket(bucket)
-        place = self.writable(bucket)
-        body = place.new_body()
+        self.create_bucket(name)
+        bucket = self.writable(name)
+        body = bucket.new_body()
         try:
             body.write(data)
             body.close()
-            record = ObjectRecord(
-                key=key,
-                size=body.size,
-                etag=body.etag,
-                mtime=int(time.time()) if mtime is None else mtime,
-                crc64=body.crc64,
-                storage_class=storage_class or place.info.storage_class,
-                headers=dict(headers or {}),
-                blob=body.name,
-            )
-            place.insert(record)
         except BaseException:
             body.abandon()
             raise
-        return record
+        return ObjectRecord(
+            key=key,
+            size=body.size,
+            etag=body.etag,
+            mtime=int(time.time()) if mtime is None else mtime,
+            crc64=body.crc64,
+            storage_class=storage_class or bucket.info.storage_class,
+            headers=dict(headers or {}),
+            blob=body.name,
+        )
 
     def put_symlink(self, bucket: str, key: bytes, target: bytes, *, mtime: int | None = None) -> ObjectRecord:
         check_key(key)

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS objects (
     key BLOB PRIMARY KEY, size INTEGER NOT NULL, etag TEXT NOT NULL, mtime INTEGER NOT NULL, crc64 TEXT,
     object_type TEXT NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL, blob TEXT NOT NULL,
     target BLOB NOT NULL, restored INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs ON objects (blob);
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, key BLOB NOT NULL, started INTEGER NOT NULL, storage_class TEXT NOT NULL, headers TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (
@@ -48,19 +49,19 @@ _LAST_PAGE: Final = 1024
 class Body:
     """A body being received: its file, and MD5, CRC-64 and size as they grow. abandon() removes it, keep() makes it stay."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
         self.size = 0
         self.crc64 = 0
         self._path = path
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
+        self._md5.update(data)
+        self.crc64 = fastcrc.crc64.xz(data, self.crc64) if self.size else fastcrc.crc64.xz(data)
+        self.size += len(data)
         rest = memoryview(data)
-        self._md5.update(rest)
-        self.crc64 = fastcrc.crc64.xz(rest, self.crc64) if self.size else fastcrc.crc64.xz(rest)
-        self.size += len(rest)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
 
@@ -79,7 +80,8 @@ class Body:
 
     def abandon(self) -> None:
         self.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
 
 
 class StoredBucket:
@@ -91,7 +93,8 @@ class StoredBucket:
         self.lock = threading.RLock()
         if create:
             folder.mkdir()
-        (folder / _DATA).mkdir(exist_ok=True)
+        self._data = folder / _DATA
+        self._data.mkdir(exist_ok=True)
         self.db = sqlite3.connect(folder / INDEX, check_same_thread=False, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=OFF")  # outlives the death of the process, not that of the machine
@@ -99,6 +102,7 @@ class StoredBucket:
         with self.lock:
             defaults = {"created": str(int(time.time())), "acl": acl or "private", "class": storage_class or "Standard"}
             self.db.executemany("INSERT OR IGNORE INTO about VALUES (?,?)", defaults.items())
+        self._info = self._read_info()
         self._remove_orphans()
 
     def __repr__(self) -> str:
@@ -110,13 +114,16 @@ class StoredBucket:
 
     @property
     def info(self) -> BucketInfo:
-        with self.lock:
-            about = dict(self.db.execute("SELECT name, value FROM about").fetchall())
-        return BucketInfo(self.name, int(about["created"]), about["acl"], about["class"])
+        return self._info
 
     def set_acl(self, acl: str) -> None:
         with self.lock:
             self.db.execute("INSERT OR REPLACE INTO about VALUES ('acl', ?)", (acl,))
+            self._info = self._read_info()
+
+    def _read_info(self) -> BucketInfo:
+        about = dict(self.db.execute("SELECT name, value FROM about").fetchall())
+        return BucketInfo(self.name, int(about["created"]), about["acl"], about["class"])
 
     # Reading
 
@@ -135,8 +142,8 @@ class StoredBucket:
     def open_blob(self, blob: str) -> int:
         return os.open(self.blob_path(blob), os.O_RDONLY | os.O_CLOEXEC)
 
-    def blob_path(self, blob: str) -> Path:
-        return self.folder / _DATA / blob[:2] / blob
+    def blob_path(self, blob: str) -> str:
+        return f"{self._data}/{blob[:2]}/{blob}"
 
     def cursor(self) -> StoredBucket:
         return self
@@ -163,18 +170,20 @@ class StoredBucket:
     # Writing
 
     def new_body(self) -> Body:
-        name = uuid.uuid4().hex
-        path = self.blob_path(name)
-        path.parent.mkdir(exist_ok=True)
-        return Body(path)
+        return Body(*self._new_path())
 
     def link_body(self, source: StoredBucket, blob: str) -> str:
         """A second name for a body that never changes, so that a copy costs no bytes."""
-        name = uuid.uuid4().hex
-        path = self.blob_path(name)
-        path.parent.mkdir(exist_ok=True)
+        name, path = self._new_path()
         os.link(source.blob_path(blob), path)
         return name
+
+    def _new_path(self) -> tuple[str, str]:
+        name = uuid.uuid4().hex
+        path = self.blob_path(name)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path))
+        return name, path
 
     def insert(self, record: ObjectRecord, *, overwrite: bool = True) -> None:
         """Makes the record what its key stands for. Raises FileAlreadyExists."""
@@ -195,9 +204,25 @@ class StoredBucket:
             self.discard_blob(old.blob)
             return True
 
+    def insert_many(self, records: Sequence[ObjectRecord]) -> None:
+        """Inserts new objects in one transaction; they may share one body. A key that is there already is replaced."""
+        with self.lock:
+            old = [found for record in records if (found := self.find(record.key))]
+            self.db.execute("BEGIN")
+            try:
+                self.db.executemany(_INSERT, map(_row, records))
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+            for record in old:
+                self.discard_blob(record.blob)
+
     def discard_blob(self, blob: str) -> None:
-        if blob:
-            self.blob_path(blob).unlink(missing_ok=True)
+        """Removes a body that no object has any more."""
+        if blob and not self.db.execute("SELECT 1 FROM objects WHERE blob = ? LIMIT 1", (blob,)).fetchone():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.blob_path(blob))
 
     def append(self, key: bytes, position: int, data: bytes, headers: Mapping[str, str], storage_class: str) -> ObjectRecord:
         """Adds data behind an appendable object, which the first append creates."""
@@ -236,7 +261,7 @@ class StoredBucket:
         """Bodies whose upload never ended, because the server was killed."""
         with self.lock:
             known = {row[0] for row in self.db.execute("SELECT blob FROM objects UNION ALL SELECT blob FROM parts")}
-        for folder in (self.folder / _DATA).iterdir():
+        for folder in self._data.iterdir():
             for path in folder.iterdir():
                 if path.name not in known:
                     with contextlib.suppress(FileNotFoundError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from urllib.parse import unquote_to_bytes
 
-from ossmount.emulator.documents import Element, document, parse, shown, timestamp
+from ossmount.emulator.documents import Element, document, parse, shown, text_of, timestamp
 from ossmount.emulator.errors import OssError
 from ossmount.emulator.message import Request, Response, metadata_of
 from ossmount.emulator.object_calls import check_conditions, existing, no_such_key
@@ -80,11 +80,9 @@ async def delete_multiple_objects(store: Store, request: Request) -> Response:
     tree = parse(await request.document(), "Delete")
     quiet = tree.findtext("Quiet", "false").lower() == "true"
     encoding = request.query.get("encoding-type", "")
-    keys = [(element.findtext("Key") or "").encode() for element in tree.findall("Object")]
+    keys = [text_of(element, "Key").encode() for element in tree.findall("Object")]
     if not keys or len(keys) > _MAX_DELETED:
         raise OssError("MalformedXML")
-    if encoding == "url":
-        keys = [unquote_to_bytes(key) for key in keys]
     for key in keys:
         bucket.delete(key)
     deleted: list[Element] = [] if quiet else [("Deleted", [("Key", shown(key, encoding))]) for key in keys]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from ossmount.config import MetadataConfig
-from ossmount.errors import NameTooLong, StaleNode, Unavailable
+from ossmount.errors import NameTooLong, NotFound, StaleNode, Unavailable
 from ossmount.metadata import keys
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
@@ -37,6 +37,7 @@ class _Known(NamedTuple):
 
 
 Rows = list[Named]
+Strings = list[bytes]
 OnChange = Callable[[int, Sequence[tuple[int, bytes]]], None]
 
 
@@ -100,23 +101,31 @@ class TreeNamespace:
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
-            return Found(self._tree.root(), math.inf)
+            return self._tree_root()
         answer = self._attributes(node, math.inf)
-        return self._getattr_slowly(node) if answer is None else answer
+        return self._getattr_slowly(node, share=self._config.attr_ttl > 0) if answer is None else answer
+
+    async def revalidate(self, node: int) -> Found:
+        # Not shared: a request that is under way may have been answered before the caller asked.
+        return self._tree_root() if node == ROOT else await self._getattr_slowly(node, share=False)
 
     def resolve(self, node: int) -> Node:
         return self._tree.resolve(node)
 
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self._tree.check_directory(node)
-        rows = self._names(node, after, math.inf)
+        rows = self._names(node, after, math.inf, [])
         return self._list_slowly(node, after) if rows is None else rows
 
     def name_of(self, node: int) -> bytes:
         return self._tree.shown_name(node)
 
     async def readlink(self, node: int) -> bytes:
-        return await self._lister.symlink_target(self.resolve(node).key)
+        link = self.resolve(node).key
+        path = keys.link_path(link, await self._lister.symlink_target(link), self._prefix)
+        if path is None:
+            raise NotFound(f"the target of the symlink {link!r} has no path below the mount")
+        return path
 
     def version_gone(self, node: int) -> None:
         found = self._tree.current(node)
@@ -138,6 +147,9 @@ class TreeNamespace:
             "hidden_examples": sorted(refresher.hidden)[:10],
         }
 
+    def _tree_root(self) -> Found:
+        return Found(self._tree.root(), math.inf)
+
     # -- answers from memory: None when OSS must be asked
 
     def _clock(self) -> float:
@@ -151,7 +163,7 @@ class TreeNamespace:
         return ttl - age if 0 <= age < ttl else 0.0
 
     def _fresh(self, seen: float, ttl: float, since: float) -> bool:
-        return seen > _NEVER and (seen >= since or self._left(seen, ttl) > 0)
+        return seen > _NEVER and (since <= seen <= self._clock() or self._left(seen, ttl) > 0)
 
     def _seen(self, parent: int, name: bytes, child: Child | None, *, directory: bool) -> float:
         """When one side of a name was last asked for; minus infinity when it is unknown."""
@@ -160,9 +172,14 @@ class TreeNamespace:
             seen = child.validated
         if directory:
             return seen
-        if child is not None and child.id in self._gone:
+        headed = self._refresher.headed(parent, name)
+        if child is None:
+            return max(seen, headed)
+        if child.id in self._gone:
             return _NEVER
-        return max(seen, self._refresher.headed(parent, name))
+        if self._tree.is_target(child):  # listings do not show what becomes of it
+            return max(child.validated, headed) if child.link_etag else _NEVER
+        return max(seen, headed)
 
     def _answer(self, parent: int, target: Target, since: float) -> Found | Absent | None:
         """What the store says of a name; None unless it is fresh or was asked for at `since` or later."""
@@ -219,16 +236,20 @@ class TreeNamespace:
                 return _Known(reach.high, name, reach.time)
         return _Known(reach.high, None, reach.time)
 
-    def _names(self, node: int, after: bytes, since: float) -> Sequence[Named] | None:
-        """The names behind one, as far as they are known; None when OSS must be asked for the next one."""
+    def _names(self, node: int, after: bytes, since: float, links: Strings) -> Sequence[Named] | None:
+        """The names behind one, as far as they are known; None when OSS must be asked for the next one.
+
+        Then `links` holds the names whose targets must be asked for first.
+        """
         cursor = self._cursor(after)
         known = self._known(node, cursor, since)
         if known is None:
             return None
-        rows = self._rows(node, cursor, known.blocked or known.high, known.time)
-        return rows if rows or known.high is None else None
+        self._refresher.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
+        rows = self._rows(node, cursor, known.blocked or known.high, known.time, since, links)
+        return rows if not links and (rows or known.high is None) else None
 
-    def _rows(self, node: int, cursor: Target, bound: bytes | None, seen: float) -> Rows:
+    def _rows(self, node: int, cursor: Target, bound: bytes | None, seen: float, since: float, links: Strings) -> Rows:
         entry_left, file_left = self._left(seen, self._config.entry_ttl), self._left(seen, self._file_ttl)
         rows: Rows = []
         beside: bytes | None = None  # the directory just met
@@ -246,7 +267,13 @@ class TreeNamespace:
                 if shown is None:
                     self._refresher.note_hidden([prefix + name])
                     continue
-                rows.append(Named(shown, Found(make(name, child, directory), entry_left if directory else file_left)))
+                left = entry_left if directory else file_left
+                if not directory and self._tree.is_target(child):
+                    asked = self._seen(node, name, child, directory=False)
+                    left = min(left, self._left(asked, self._file_ttl))
+                    if not self._fresh(asked, self._file_ttl, since):
+                        links.append(name)
+                rows.append(Named(shown, Found(make(name, child, directory), left)))
                 if len(rows) >= BATCH:
                     break
         return rows
@@ -262,6 +289,7 @@ class TreeNamespace:
                 answer = self._answer(parent, target, since)
                 if answer is None and (target.directory or target.shadowed):  # "name/" may lie behind the page's end
                     await self._refresher.probe(parent, target.stored, share=True)
+                await self._see_target(parent, target.stored, since)
             else:
                 await self._refresher.exactly(parent, target)
             answer = self._answer(parent, target, since)
@@ -270,15 +298,15 @@ class TreeNamespace:
             share = False
         raise Unavailable(f"{target.stored!r} changes faster than it can be listed")
 
-    async def _getattr_slowly(self, node: int) -> Found:
+    async def _getattr_slowly(self, node: int, *, share: bool) -> Found:
         since = self._clock()
-        share = self._config.attr_ttl > 0
         for _ in range(_ATTEMPTS):
             parent, directory, name, _last = self._tree.location(node)
             if share:
                 await self._refresher.name(parent, name, share=True)
                 if directory and self._attributes(node, since) is None:
                     await self._refresher.probe(parent, name, share=True)
+                await self._see_target(parent, name, since)
             else:
                 await self._refresher.exactly(parent, Target(name, directory, not directory, False))
             answer = self._attributes(node, since)
@@ -287,26 +315,45 @@ class TreeNamespace:
             share = False
         raise Unavailable(f"node {node} changes faster than it can be listed")
 
+    async def _see_target(self, parent: int, name: bytes, since: float) -> None:
+        """Asks what a link points to that is not shown as a link."""
+        child = self._tree.children(parent, name).file
+        if child is not None and self._tree.is_target(child):
+            seen = self._seen(parent, name, child, directory=False)
+            if not self._fresh(seen, self._file_ttl, since):
+                await self._refresher.head(parent, name)
+
     async def _list_slowly(self, node: int, after: bytes) -> Sequence[Named]:
         since = self._clock()
         share = self._config.entry_ttl > 0
-        stuck = False
+        cursor = self._cursor(after)
+        known = self._known(node, cursor, math.inf)
         rows: Sequence[Named] | None = None
+        attempts = 0
+        stuck = False
         while rows is None:
-            # What was known before this call is not enough, or this call would not have come here.
-            known = self._known(node, self._cursor(after), since if stuck else math.inf)
+            if known is not None:
+                self._refresher.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
             if known is None and not after:
                 await self._refresher.beginning(node, share=share)
             elif known is None:
-                await self._refresher.behind(node, self._cursor(after).stored + b"\0", share=share)
+                await self._refresher.behind(node, cursor.stored + b"\0", share=share)
             else:
                 asks = [partial(self._refresher.behind, node, known.high or b"", share=share)]
                 if stuck and known.blocked is not None:
                     asks.append(partial(self._refresher.probe, node, known.blocked, share=share))
                 await together(asks)
-            stuck, share = True, False
             self._tree.check_directory(node)
-            rows = self._names(node, after, since)
+            links: Strings = []
+            rows = self._names(node, after, since, links)
+            if links:
+                await self._refresher.head_all(node, links)
+                rows = self._names(node, after, since, [])
+            before, known = known, self._known(node, cursor, since)
+            stuck = True
+            attempts = attempts + 1 if known == before else 0
+            if attempts == _ATTEMPTS:
+                raise Unavailable(f"the listing of directory {node} does not get beyond {known}")
         return rows
 
     # -- news

@@ -8,6 +8,7 @@ directories only.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -17,6 +18,8 @@ from cachetools import LRUCache
 
 from ossmount.errors import Damaged, NotFound, OssMountError, Unavailable
 from ossmount.metadata import keys
+from ossmount.metadata.ahead import Stream, guess
+from ossmount.metadata.filler import Filler
 from ossmount.metadata.keys import Target
 from ossmount.metadata.pages import Split, Stretch, split_page
 from ossmount.metadata.records import child_of
@@ -25,14 +28,20 @@ from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
 from ossmount.oss.interface import ObjectLister
 
+log = logging.getLogger(__name__)
+
 PAGE = 1000  # keys, the most that OSS gives
+HEADS = 16  # HEADs under way for one listing
 _HIDDEN_KEPT = 1000
 
 
 class _Flight:
-    """A request under way."""
+    """A request under way, expected to show the keys of `directory` from start to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: int = 0, start: bytes = b"", end: bytes = b"") -> None:
+        self.directory = directory
+        self.start = start
+        self.end = end
         self.done = trio.Event()
         self.failure: OssMountError | None = Unavailable("the mount is being stopped")
 
@@ -73,6 +82,10 @@ class Refresher:
         self._flights: dict[object, _Flight] = {}
         self._nursery: trio.Nursery | None = None
         self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
+        self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
+        self._filler = Filler(self._fill_page)
+        self._streams: LRUCache[int, Stream] = LRUCache(256)
+        self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
         self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
         self.lists = 0
         self.heads = 0
@@ -95,21 +108,27 @@ class Refresher:
             await self.page(directory, start, b"/", share=share)
         else:
             await self.page(ROOT, start, b"", share=share, wanted=directory)
+        if self._filler.missed(directory) and self._nursery is not None:
+            self._nursery.start_soon(self._filler.fill, directory)
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
         prefix = self._tree.prefix(directory)
-        await self.page(ROOT, keys.start_before(prefix) if directory != ROOT else b"", b"", share=share)
+        await self.page(ROOT, keys.start_before(prefix) if directory != ROOT else b"", b"", share=share, wanted=directory)
 
     async def behind(self, directory: int, position: bytes, *, share: bool) -> None:
         """Makes the positions from one on known (see keys.position_of; one behind p is p + NUL)."""
         key = self._tree.prefix(directory) + position
         if not key.endswith(b"\0"):
             start = keys.start_before(key)
-        elif key.endswith(b"/\0"):
+        elif position.endswith(b"/\0"):
             start = keys.start_behind(key[:-1])
         else:
             start = key[:-1]
+            if directory not in self._streams and directory not in self._branching:
+                # The rest may be short, and what follows it is what a walk asks for next.
+                await self.page(ROOT, start, b"", share=share, wanted=directory)
+                return
         await self.page(directory, start, b"/", share=share)
 
     async def exactly(self, directory: int, target: Target) -> None:
@@ -130,15 +149,50 @@ class Refresher:
 
         async def forget() -> None:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
-            self._take(await self._store.write(forget))
-            done()
+            try:
+                self._take(await self._store.write(forget))
+                done()
+            except OssMountError as failure:  # it stays gone for this process
+                log.warning("version %d of %r could not be retired: %s", node, stored, failure)
 
         self._headed.pop((directory, stored), None)
         if self._nursery is not None:
             self._nursery.start_soon(forget)
 
+    def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
+        """Somebody lists the directory and it is known up to the position high: asks for pages that come soon."""
+        stream = self._streams.get(directory)
+        if stream is None or high is None or self._nursery is None:
+            return
+        prefix = self._tree.prefix(directory)
+        coverage = self._tree.coverage(directory)
+        for name, end in stream.plan(high.rstrip(b"\0")):
+            reach = coverage.reach(name + b"\0", newer_than)
+            if reach is None:
+                flight = _Flight(directory, prefix + name, prefix + end)
+                self._ahead.append(flight)
+                ask = self._asking(directory, flight.start, b"/", 0)
+                self._nursery.start_soon(self._run_flight, flight, flight, ask)
+
     async def page(self, directory: int, start_after: bytes, delimiter: bytes, *, share: bool, wanted: int = 0) -> None:
         """One LIST below a directory from start_after (a whole key) on, for the sake of the directory `wanted`."""
+        if share:
+            for flight in self._ahead:
+                if flight.directory == directory and flight.start <= start_after < flight.end:
+                    await flight.done.wait()
+                    return  # whoever asked looks again whether it is enough
+        ask = self._asking(directory, start_after, delimiter, wanted)
+        await self._fly(("page", directory, start_after, delimiter), ask, share=share)
+
+    def _asking(
+        self,
+        directory: int,
+        start_after: bytes,
+        delimiter: bytes,
+        wanted: int,
+        ended: Callable[[bytes | None], None] | None = None,
+    ) -> Callable[[], Awaitable[None]]:
+        """The request itself; `ended` is told the last key of the page, None when it ends the listing."""
 
         async def ask() -> None:
             asked = self._clock()
@@ -150,11 +204,33 @@ class Refresher:
             except ValueError as failure:
                 raise Damaged(str(failure)) from failure
             self.note_hidden(split.hidden)
-            if wanted and self._swallowed(split, wanted):
-                self._large[wanted] = True
+            self._learn(split, wanted or directory)
             await self._merge(directory, split, asked)
+            if ended is not None:
+                ended(split.last)
 
-        await self._fly(("page", directory, start_after, delimiter), ask, share=share)
+        return ask
+
+    def _learn(self, split: Split, directory: int) -> None:
+        """Notes what a page tells of the directory that it was asked for."""
+        prefix = self._tree.prefix(directory)
+        stretch = next((s for s in split.stretches if s.prefix == prefix), None)
+        if stretch is None:
+            return
+        if stretch.directories:
+            self._branching[directory] = True
+        if split.last is None or not split.last.startswith(prefix):
+            return  # it ends here
+        if len(stretch.files) + len(stretch.directories) <= 1:
+            self._large[directory] = True
+        made = guess([name for name, _ in stretch.files]) if len(stretch.files) >= PAGE // 2 else None
+        if made is None:
+            return
+        stream = self._streams.get(directory)
+        if stream is None:
+            self._streams[directory] = Stream(made)
+        else:
+            stream.adjust(made)
 
     async def probe(self, directory: int, stored: bytes, *, share: bool) -> None:
         """Decides by one key whether a directory exists: for names whose page ended before "name/"."""
@@ -180,15 +256,34 @@ class Refresher:
         except NotFound:
             info = None
         known = self._tree.children(directory, stored).file
-        if known is None or info is None or child_of(known.id, info, known.validated) != known:
+        if info is not None and info.object_type == "Symlink":
+            # HEAD describes what a link points to; the link's own ETag stands in listings only.
+            if self._tree.symlinks or known is None or known.object_type != "Symlink":
+                start = keys.start_before(self._tree.prefix(directory) + stored)
+                await self.page(ROOT, start, b"", share=False)
+                known = self._tree.children(directory, stored).file
+            if self._tree.symlinks or known is None:
+                return
+        if (
+            known is None
+            or info is None
+            or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
+        ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
         self._headed[directory, stored] = asked
 
-    def _swallowed(self, split: Split, wanted: int) -> bool:
-        """Whether a full flat page showed no more than one name of the directory that it was asked for."""
-        prefix = self._tree.prefix(wanted)
-        shown = sum(len(s.files) + len(s.directories) for s in split.stretches if s.prefix == prefix)
-        return split.last is not None and shown <= 1
+    async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
+        """HEADs of some names, a few at a time."""
+        for first in range(0, len(names), HEADS):
+            await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
+
+    async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
+        """A flat page of a directory that is listed ahead; its last key, None at the end."""
+        prefix = self._tree.prefix(directory)
+        last: list[bytes | None] = []
+        asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
+        await self._fly(("fill", directory, start_after), asking, share=True)
+        return last[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
         self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))
@@ -223,7 +318,12 @@ class Refresher:
             flight.failure = None
         except OssMountError as failure:
             flight.failure = failure
+        except Exception as failure:  # a defect: whoever waits gets EIO, the mount goes on, and it is said
+            log.exception("a metadata request failed")
+            flight.failure = Unavailable(f"metadata request failed: {failure!r}")
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
+            if flight is name:
+                self._ahead.remove(flight)
             flight.done.set()

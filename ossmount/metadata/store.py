@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,11 +39,15 @@ T = TypeVar("T")
 
 MAP_SIZE = 64 << 30  # bytes of address space, not of disk; grows when it is full
 ROOT = 1
-_LOCK = "ossmount.lock"
+_OPENING = "opening.lock"  # held exclusively while the store is opened or closed
+_USERS = "users.lock"  # held shared by everyone who has it open
 _UNSYNCED = "UNSYNCED"
+_CLOCK_SKEW = 60.0  # seconds between two mounts' ideas of now
 _GROUP = 64  # writes in one transaction at most
 _SCHEMA = b"schema"
 _IDENTITY = b"identity"
+_LATEST = b"latest"  # seconds since the epoch at the last commit
+_TIME = struct.Struct("<d")
 
 
 class ForeignStore(Exception):
@@ -57,6 +62,30 @@ class _Write(Generic[T]):
         self.done = trio.Event()
         self.result: T | None = None
         self.failure: Exception | None = None
+
+
+_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
+
+_DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock file; those who hold it do so for milliseconds."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_alone(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _boot_id() -> str:
@@ -80,12 +109,15 @@ class Store:
         self.identity = identity
         self.warnings: list[str] = []
         self.commits = 0
+        self.foreign_commits = 0  # by other mounts of the same source, as far as they were noticed
+        self.on_foreign_commit: Callable[[], None] = lambda: None  # what was read before may be out of date
+        self._last_commit = -1
         self._now = now
         self._slack = slack
         self._map_size = map_size
         self._fallback = fallback or (Path("/dev/shm") if os.path.isdir("/dev/shm") else Path(tempfile.gettempdir()))
         self._temporary: Path | None = None
-        self._lock_fd = -1
+        self._users_fd = -1
         self._writing = False
         name = hashlib.sha256(identity.encode()).hexdigest()[:32]
         self.path = directory / name
@@ -194,26 +226,37 @@ class Store:
             try:
                 self._writing = True
                 try:
-                    await trio.to_thread.run_sync(self._transact, group)
+                    foreign = await trio.to_thread.run_sync(self._transact, group, _TIME.pack(self._now()))
                 finally:
                     self._writing = False
+                self.commits += 1
+                if foreign:
+                    self.foreign_commits += 1
+                    self.on_foreign_commit()
                 return
             except lmdb.MapFullError:
                 # No transaction of this process is open here: reads have no checkpoint inside and this is the writer.
                 self._env.set_mapsize(self._env.info()["map_size"] * 2)
             except lmdb.MapResizedError:  # another mount of the same source grew it
                 self._env.set_mapsize(0)
-            except (lmdb.DiskError, lmdb.PanicError, lmdb.CorruptedError, lmdb.PageNotFoundError) as failure:
+            except (OSError, lmdb.Error) as failure:  # a full disk is DiskError or, when a write is cut short, EIO
+                if isinstance(failure, _DEFECTS):
+                    raise
                 if self._temporary is not None:
                     raise Unavailable(f"the metadata store in memory failed: {failure}") from failure
                 self._warn(f"the metadata store {self.path} failed ({failure}); it goes on in memory")
                 self._move_to_memory()  # here, where no read is under way; rare, and bounded by the copy
 
-    def _transact(self, group: list[_Write[Any]]) -> None:
+    def _transact(self, group: list[_Write[Any]], stamp: bytes) -> bool:
+        """On the writer's thread. Returns whether somebody else committed since the last commit of this process."""
         with self._env.begin(write=True) as txn:
+            number = txn.id()
             for write in group:
                 write.result = write.operation(Transaction(txn, self._db, self._slack))
-        self.commits += 1
+            txn.put(_LATEST, stamp, db=self._db.meta)
+        foreign = self._last_commit not in (-1, number - 1)
+        self._last_commit = number
+        return foreign
 
     # -- opening and closing
 
@@ -232,43 +275,43 @@ class Store:
         else:
             env.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._release_users()
 
     def _mark_clean(self, env: Any) -> None:
         env.close()
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # another mount goes on with it
-        (self.path / _UNSYNCED).unlink(missing_ok=True)
+        with _exclusive(self.path / _OPENING):
+            if _try_alone(self._users_fd):
+                (self.path / _UNSYNCED).unlink(missing_ok=True)
 
     def _open(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._users_fd = os.open(path / _USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # nobody opens or discards it at the same time
-            unsynced = path / _UNSYNCED
-            if unsynced.exists() and unsynced.read_text() != _boot_id():
-                self._set_aside(path, "the machine stopped while it was in use")
-            unsynced.write_text(_boot_id())
-            try:
-                self._open_environment(path)
-            except (
-                ForeignStore,
-                lmdb.InvalidError,
-                lmdb.CorruptedError,
-                lmdb.VersionMismatchError,
-                lmdb.PageNotFoundError,
-            ) as why:
-                self._set_aside(path, str(why))
-                self._open_environment(path)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+            with _exclusive(path / _OPENING):
+                alone = _try_alone(self._users_fd)
+                fcntl.flock(self._users_fd, fcntl.LOCK_SH)
+                self._open_or_rebuild(path, alone)
         except BaseException:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+            self._release_users()
             raise
+
+    def _open_or_rebuild(self, path: Path, alone: bool) -> None:
+        unsynced = path / _UNSYNCED
+        if alone and unsynced.exists() and unsynced.read_text() != _boot_id():
+            self._set_aside(path, "the machine stopped while it was in use")
+        unsynced.write_text(_boot_id())
+        try:
+            self._open_environment(path)
+        except (ForeignStore, *_DAMAGE) as why:
+            if not alone:
+                raise OSError(f"another mount uses it, and it is damaged: {why}") from why
+            self._set_aside(path, str(why))
+            self._open_environment(path)
+
+    def _release_users(self) -> None:
+        if self._users_fd >= 0:
+            os.close(self._users_fd)
+            self._users_fd = -1
 
     def _open_environment(self, path: Path) -> None:
         env = lmdb.open(
@@ -286,6 +329,7 @@ class Store:
             self._db = Databases(*(env.open_db(name.encode()) for name in Databases._fields))
             with env.begin(write=True) as txn:
                 self._check_meta(txn)
+                self._last_commit = txn.id()
         except BaseException:
             env.close()
             raise
@@ -301,6 +345,10 @@ class Store:
             raise ForeignStore(f"its schema is {schema.decode(errors='replace')}, not {records.SCHEMA}")
         elif identity != self.identity.encode():
             raise ForeignStore("it belongs to another source")
+        latest = txn.get(_LATEST, db=self._db.meta)
+        if latest is not None and _TIME.unpack(latest)[0] > self._now() + _CLOCK_SKEW:
+            txn.drop(self._db.coverage, delete=False)
+            self._warn("the clock was set back: everything in the metadata store is asked again")
         # Also above every id that a store in memory gave out after this one's disk had failed.
         known = txn.get(NEXT_ID, db=self._db.meta)
         epoch = int(self._now()) << 24

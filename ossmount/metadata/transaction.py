@@ -148,7 +148,10 @@ class Transaction:
                 self._remove(change, name, False, old)
         else:
             puts: list[tuple[bytes, bytes]] = []
-            self._put_file(change, puts, name, old, info, time)
+            if info.object_type == "Symlink" and old is not None:
+                self._put_target(change, puts, name, old, info, time)
+            else:
+                self._put_file(change, puts, name, old, info, time)
             for key, value in puts:
                 self._txn.put(key, value, db=self._db.children)
         return self._finish([change._replace(told=bool(change.names))])
@@ -215,6 +218,18 @@ class Transaction:
                 return
         change.names.append(name)
         puts.append((records.child_key(parent, name, False), records.pack_child(child)))
+
+    def _put_target(
+        self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child, info: ObjectInfo, time: float
+    ) -> None:
+        """What a link points to is a version of its own; the link's ETag is kept to recognize it in listings."""
+        number = old.id
+        if not old.link_etag or old.etag != info.etag:
+            number = self._new_id(change.directory, name, False)
+            self._retire(change, name, False, old)
+        child = records.child_of(number, info, time)._replace(link_etag=old.link_etag or old.etag)
+        change.names.append(name)
+        puts.append((records.child_key(change.directory, name, False), records.pack_child(child)))
 
     def _put_directory(
         self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child | None, time: float

@@ -18,20 +18,27 @@ _NOTHING = Lookup(None, None)
 
 
 class Tree:
-    """Reads of names and ids. What it caches is exactly what the store holds: apply() after each write of this process.
+    """Reads of names and ids. What it caches is what the store holds: apply() after each write of this process.
 
-    Another process's writes to a shared store are seen when a cached record is dropped or its time is over; until then this
-    process goes on with what was right when it asked.
+    Another process's writes to a shared store are noticed at the next write of this one; until then it goes on with what was
+    right when it asked.
     """
 
     def __init__(self, store: Store, prefix: bytes, *, symlinks: bool, entries: int) -> None:
         self.store = store
-        self._symlinks = symlinks
+        self.symlinks = symlinks
         self._children: LRUCache[tuple[int, bytes], Lookup] = LRUCache(entries)
         self._locations: LRUCache[int, Location] = LRUCache(entries)
         self._coverage: LRUCache[int, Coverage] = LRUCache(max(16, entries // 8))
         self._prefixes: LRUCache[int, bytes] = LRUCache(max(16, entries // 8))
         self._root_prefix = prefix
+        store.on_foreign_commit = self.clear
+
+    def clear(self) -> None:
+        """Forgets what was read (not prefixes: they never change)."""
+        self._children.clear()
+        self._locations.clear()
+        self._coverage.clear()
 
     def children(self, parent: int, name: bytes) -> Lookup:
         """Both sides of a stored name."""
@@ -90,18 +97,22 @@ class Tree:
 
     def node(self, parent: int, name: bytes, child: Child, *, directory: bool) -> Node:
         key = self.prefix(parent) + name
-        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self._symlinks)
+        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
 
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)
-        symlinks = self._symlinks
+        symlinks = self.symlinks
 
         def make(name: bytes, child: Child, directory: bool) -> Node:
             key = prefix + name + b"/" if directory else prefix + name
             return records.node_of(child, key, directory=directory, symlinks=symlinks)
 
         return make, prefix
+
+    def is_target(self, child: Child) -> bool:
+        """Whether the object is a link that is shown as what it points to."""
+        return not self.symlinks and child.object_type == "Symlink"
 
     def root(self) -> Node:
         return Node(ROOT, Kind.DIRECTORY, self._root_prefix, 0, 0, "")

@@ -283,6 +283,6 @@ REFUSED: dict[str, str] = {
 CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...] = (
     (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
+    (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
     (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),
-    (CHANNEL, "pyfuse3", FUSE_FD, None, "only the kernel channel serves a descriptor that was passed in"),
 )

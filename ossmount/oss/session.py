@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import certifi
 import oss2
 import oss2.exceptions
 import oss2.http
@@ -24,6 +23,7 @@ from ossmount.config import SourceConfig
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.answers import failure_of, parse_refusal
 from ossmount.oss.endpoint import encode_query, endpoint_of, quote_name, region_name
+from ossmount.oss.trust import client_context
 
 #: A page of 1,000 keys of 1,023 bytes, each byte percent-encoded, stays below 5 MiB.
 MAX_BODY = 8 << 20
@@ -136,14 +136,14 @@ class Session:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Certificates are checked against the system's authorities as well as against certifi's, which alone would refuse an
-    endpoint inside a company; HTTPAdapter has no other way in for a context than this method.
-    """
+    """Checks certificates with our context, also behind a proxy; these two methods are HTTPAdapter's only way in for one."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = ssl.create_default_context()
-        context.load_verify_locations(certifi.where())
-        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+        self._context = client_context()
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
 
 
 def _read(response: requests.Response, deadline: float) -> bytes | None:

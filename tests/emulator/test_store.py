@@ -94,6 +94,23 @@ def test_a_reader_keeps_the_version_it_opened(tmp_path: Path) -> None:
         store.close()
 
 
+def test_many_keys_share_one_body(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    keys = [b"%03d" % number for number in range(100)]
+    try:
+        store.put("bucket", b"050", b"before")
+        store.put_many("bucket", keys, b"data")
+        assert store.keys("bucket") == keys and store.get("bucket", b"050") == b"data"
+        for key in keys[1:]:
+            store.delete("bucket", key)
+        assert store.get("bucket", b"000") == b"data"
+        assert len(list(tmp_path.glob("bucket/data/*/*"))) == 1
+        store.put("bucket", b"000", b"after")
+        assert len(list(tmp_path.glob("bucket/data/*/*"))) == 1
+    finally:
+        store.close()
+
+
 def test_bodies_of_a_killed_server_are_removed_at_the_next_start(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("bucket", b"key", b"data")

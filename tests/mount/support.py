@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -36,13 +37,13 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Signals as a terminal starts programs with, whatever the tests were started with."""
-    return ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
+    return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
 
 
 def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
     """The same command as another user. readable: who may read what root may, since the checkout may lie in root's home."""
     extra = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"] if readable else []
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
+    return ["/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
 
 
 @dataclass
@@ -192,7 +193,10 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
     """A workshop with a server of its own. Not in pytest's folder, which other users may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="ossmount-test-", dir="/tmp"))
     folder.chmod(0o755)
+    device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
     try:
+        if user != "root":
+            os.chmod("/dev/fuse", 0o666)  # as udev sets it; a container without udev may have it for root only
         with EmulatedServer(folder / "server") as server:
             server.store.create_bucket(BUCKET)
             made = Workshop(folder, server, user)
@@ -202,6 +206,7 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
                     os.chown(folder / name, NOBODY, NOBODY)
             yield made
     finally:
+        os.chmod("/dev/fuse", device)
         left = [path for path in folder.iterdir() if find_mount(str(path)) is not None]
         if left:
             raise AssertionError(f"still mounted: {left}")

@@ -55,7 +55,7 @@ def signals_of(pid: int) -> Signals:
     if pid == 0:  # it lives in another pid namespace
         return Signals(False, True)
     try:
-        return parse_status(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace"))
+        return parse_status(Path(f"/proc/{pid}/status").read_bytes().decode(errors="replace"))
     except (FileNotFoundError, ProcessLookupError):
         return Signals(True, True)
     except PermissionError:

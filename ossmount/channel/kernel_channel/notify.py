@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 CAPACITY = 100_000  # notifications that wait in one lane, about 20 MB; more than that are lost (and logged)
 IN_FLIGHT = 256  # notifications handed to the process and not confirmed
 PATIENCE = 1.0  # seconds that an answer is held back for the names that must go first
+RESTART = 1.0  # seconds before the process is started again
 FAREWELL = 5.0  # seconds given to the process to end after the device was closed
 VERDICT = struct.Struct("=i")
 # Not a failure: the kernel does not know the name or the node (any more), or the connection has ended.
@@ -85,7 +86,7 @@ class Lane:
             self.queue.move_to_end(message)
             return
         if len(self.queue) >= CAPACITY:
-            if not self.lost:
+            if self.lost == 0:
                 log.warning("the kernel takes no notifications: %s of them are lost, names stay until their timeout", self.name)
             self.lost += 1
             return
@@ -123,21 +124,36 @@ class Lane:
             count = min(len(self.queue), IN_FLIGHT - (self.sent - self.confirmed))
             batch = b"".join(self.queue.popitem(last=False)[0] for _ in range(count))
             self.sent += count
-            await stream.send_all(batch)
+            try:
+                await stream.send_all(batch)
+            except trio.BrokenResourceError:
+                return  # the process is gone, which receive() sees as well
 
-    async def receive(self, stream: trio.SocketStream) -> None:
+    async def receive(self, stream: trio.SocketStream, lanes: trio.CancelScope) -> None:
+        """Counts what was written; cancels the lanes when the process has ended."""
         rest = b""
-        async for data in stream:
-            data = rest + data
-            whole = len(data) - len(data) % VERDICT.size
-            for (code,) in VERDICT.iter_unpack(data[:whole]):
-                self.confirmed += 1
-                if code not in EXPECTED:
-                    self.failed += 1
-                    log.warning("the kernel refused a notification of %s: %s", self.name, os.strerror(code))
-            rest = data[whole:]
-            self._release(trio.current_time())
-            self._wake.set()
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for data in stream:
+                rest = self._confirm(rest + data)
+        lanes.cancel()
+
+    def _confirm(self, verdicts: bytes) -> bytes:
+        """Takes whole verdicts; returns the bytes behind them."""
+        whole = len(verdicts) - len(verdicts) % VERDICT.size
+        for (code,) in VERDICT.iter_unpack(verdicts[:whole]):
+            self.confirmed += 1
+            if code not in EXPECTED:
+                self.failed += 1
+                log.warning("the kernel refused a notification of %s: %s", self.name, os.strerror(code))
+        self._release(trio.current_time())
+        self._wake.set()
+        return verdicts[whole:]
+
+    def give_up_sent(self) -> None:
+        """The process is gone with what it had: nobody is to wait for that."""
+        self.lost += self.sent - self.confirmed
+        self.confirmed = self.sent
+        self._release(trio.current_time())
 
     def facts(self) -> dict[str, object]:
         return {
@@ -155,6 +171,7 @@ class Notifier:
         self.entries = Lane("entries")
         self.nodes = Lane("nodes")
         self.expire = False  # whether the kernel has FUSE_EXPIRE_ONLY; set when INIT is answered
+        self.lanes = (self.entries, self.nodes)
         self.process: trio.Process | None = None
         self.own_device = False
         self._wanted = trio.Event()
@@ -189,10 +206,20 @@ class Notifier:
         }
 
     async def run(self, fd: int) -> None:
-        """Runs the process, once there is something to write, until cancelled."""
+        """Runs the process, from the first notification on and again whenever it was killed, until cancelled."""
         await self._wanted.wait()
-        lanes = (self.entries, self.nodes)
-        pairs = [socket.socketpair() for _ in lanes]
+        while True:
+            await self._run_once(fd)
+            if self.process is not None:
+                await self.process.wait()
+            log.warning("the notification process ended; it is started again")
+            for lane in self.lanes:
+                lane.give_up_sent()
+            await trio.sleep(RESTART)
+
+    async def _run_once(self, fd: int) -> None:
+        """Returns when the process has ended."""
+        pairs = [socket.socketpair() for _ in self.lanes]
         lifeline, ours = os.pipe()
         try:
             device = self._device(fd)
@@ -204,10 +231,10 @@ class Notifier:
                 for _, theirs in pairs:
                     theirs.close()
             async with trio.open_nursery() as nursery:
-                for lane, (mine, _) in zip(lanes, pairs, strict=True):
+                for lane, (mine, _) in zip(self.lanes, pairs, strict=True):
                     stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
                     nursery.start_soon(lane.send, stream)
-                    nursery.start_soon(lane.receive, stream)
+                    nursery.start_soon(lane.receive, stream, nursery.cancel_scope)
                     nursery.start_soon(lane.release_late)
         finally:
             os.close(ours)

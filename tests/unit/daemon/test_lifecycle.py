@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import errno
 import os
 import signal
@@ -10,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ossmount.channel.mounting import Mount
 from ossmount.daemon.components import Component, Named, Parts
 from ossmount.daemon.failures import command_error
 from ossmount.daemon.lifecycle import Lifecycle
@@ -21,6 +24,8 @@ LIMIT = 30.0  # seconds, against hanging only
 class FakeChannel:
     """A channel whose mount is a flag. `busy`: unmount() detaches it, but its readers go on."""
 
+    last: FakeChannel | None = None
+
     def __init__(self, *, busy: bool = False, failure: Exception | None = None) -> None:
         self.busy = busy
         self.failure = failure
@@ -28,6 +33,7 @@ class FakeChannel:
         self.unmounts = 0
         self.ended = trio.Event()
         self.cancelled = False
+        FakeChannel.last = self
 
     async def serve(self, ready: Callable[[], None]) -> None:
         if self.failure is not None:
@@ -41,12 +47,11 @@ class FakeChannel:
             raise
 
     def unmount(self) -> None:
-        """Called in a thread, as the lifecycle does it."""
         self.unmounts += 1
         if self.mounted:
             self.mounted = False
             if not self.busy:
-                trio.from_thread.run_sync(self.ended.set)
+                self.ended.set()
 
     def facts(self) -> dict[str, object]:
         return {}
@@ -56,6 +61,27 @@ class FakeChannel:
     def invalidate_node(self, node: int) -> None: ...
 
     def after_invalidations(self, then: Callable[[], None]) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> FakeTable:
+    """The mount table as the lifecycle sees it."""
+    table = FakeTable()
+    monkeypatch.setattr("ossmount.daemon.lifecycle.find_mount", table.find)
+    monkeypatch.setattr("ossmount.daemon.lifecycle.unmount", table.unmount)
+    return table
+
+
+class FakeTable:
+    """Shows the mount of the channel that runs in the test, while it is mounted."""
+
+    def find(self, mountpoint: str) -> Mount | None:
+        channel = FakeChannel.last
+        return Mount(mountpoint, "0:99", "fuse.ossmount", "x") if channel is not None and channel.mounted else None
+
+    def unmount(self, mountpoint: str, *, lazy: bool) -> None:
+        assert lazy and FakeChannel.last is not None
+        FakeChannel.last.mounted = False
 
 
 class FakeComponent:

@@ -114,6 +114,23 @@ def test_failed_readahead_is_retried_as_demand_for_a_read_that_joined_it() -> No
         world.fetcher.complete_all()
 
 
+def test_a_read_is_retried_once_only() -> None:
+    with World(memory=64 * MIB) as world:
+        version = world.add(32 * MIB)
+        for offset in range(0, 4 * MIB, 128 * KIB):
+            world.read_through(version, offset, 128 * KIB)
+        first, second = [fetch for fetch in world.fetcher.pending if not fetch.request.demand and not fetch.promoted][:2]
+        assert first.range[1] == second.range[0]
+        answer = world.read(version, second.range[0] - 4096, 8192)
+        assert first.promoted and second.promoted
+        world.fetcher.fail(Unavailable("reset"), first)
+        assert answer.waiting  # its first half is asked for again, its second half still comes with the readahead
+        error = Unavailable("reset too")
+        world.fetcher.fail(error, second)
+        assert answer.error is error
+        world.fetcher.complete_all()
+
+
 def test_a_read_that_waited_long_for_readahead_is_not_retried() -> None:
     with World() as world:
         _, answer = window_under_way(world)
@@ -216,6 +233,43 @@ def test_reads_queue_for_memory_in_their_order() -> None:
         assert [request.version for request in world.fetcher.requests] == versions
 
 
+def test_a_read_waits_for_memory_until_a_deadline() -> None:
+    with World(memory=128 * KIB) as world:
+        first, second = (world.add(128 * KIB, name) for name in ("first", "second"))
+        world.read(first, 0, 128 * KIB)
+        answer, late = world.read(second, 0, 128 * KIB), world.read(second, 0, 64 * KIB)
+        world.now += 59
+        newer = world.read(second, 0, 4096)
+        world.now += 2
+        world.fetcher.fail(DeadlineExceeded("no answer"))
+        assert isinstance(answer.error, DeadlineExceeded) and isinstance(late.error, DeadlineExceeded)
+        world.fetcher.complete_all()
+        assert newer.data == world.data(second, 0, 4096)
+
+
+def test_what_readers_that_went_away_left_unread_does_not_stop_readahead() -> None:
+    with World(memory=8 * MIB) as world:
+        for number in range(20):
+            version = world.add(2 * MIB, f"left alone {number}")
+            world.read_through(version, 0, 128 * KIB)
+            world.fetcher.complete_all()
+        version = world.add(24 * MIB)
+        before = len(world.fetcher.requests)
+        for offset in range(0, version.size, 128 * KIB):
+            assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
+        demand = [request for request in world.fetcher.requests[before:] if request.demand]
+        assert len(demand) <= 3
+        world.fetcher.complete_all()
+
+
+def test_faults_in_the_middle_of_a_small_file_are_one_value() -> None:
+    with World() as world:
+        version = world.add(900 * KIB)
+        for offset in range(300 * KIB, 400 * KIB, 4096):
+            assert world.read_through(version, offset, 4096) == world.data(version, offset, 4096)
+        assert len(world.fetcher.requests) == 2
+
+
 def test_queued_reads_cancel_readahead_and_go_on_when_it_has_ended() -> None:
     with World(memory=2 * MIB) as world:
         version, other = world.add(8 * MIB), world.add(1 * MIB, "other")
@@ -301,11 +355,48 @@ def test_a_sequential_reader_finds_its_bytes_under_way() -> None:
         assert sum(request.length for request in world.fetcher.requests) == 24 * MIB
 
 
-def test_memory_is_bounded_with_many_files_half_read() -> None:
-    with World(memory=4 * MIB) as world:
-        versions = [world.add(3 * MIB, f"file {number}") for number in range(40)]
-        for offset in range(0, 3 * MIB // 2, 128 * KIB):
+def test_many_files_half_read_in_little_memory_cost_little_more_than_their_bytes() -> None:
+    with World(memory=8 * MIB, readahead_size=8 * MIB, readahead_count=8) as world:
+        versions = [world.add(2 * MIB, f"file {number}") for number in range(60)]
+        for offset in range(0, MIB, 128 * KIB):
             for version in versions:
                 assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
         world.fetcher.complete_all()
-        assert sum(request.length for request in world.fetcher.requests) < 2.5 * 40 * 1.5 * MIB
+        assert sum(request.length for request in world.fetcher.requests) < 1.6 * 60 * MIB
+
+
+def test_readahead_comes_back_after_a_time_of_little_memory() -> None:
+    with World(memory=8 * MIB) as world:
+        versions = [world.add(2 * MIB, f"file {number}") for number in range(60)]
+        for offset in range(0, MIB // 2, 128 * KIB):
+            for version in versions:
+                world.read_through(version, offset, 128 * KIB)
+        alone = world.add(96 * MIB, "alone")
+        for offset in range(0, alone.size, 128 * KIB):
+            world.read_through(alone, offset, 128 * KIB)
+        late = [request for request in world.fetcher.requests if request.demand and request.start > 64 * MIB]
+        assert late == []
+        world.fetcher.complete_all()
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 8), (MIB, 0)])
+def test_readahead_can_be_switched_off(size: int, count: int) -> None:
+    with World(readahead_size=size, readahead_count=count) as world:
+        version = world.add(8 * MIB)
+        for offset in range(0, 4 * MIB, 128 * KIB):
+            assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
+        assert all(request.length == 128 * KIB and request.demand for request in world.fetcher.requests)
+
+
+def test_facts_tell_what_happened() -> None:
+    with World() as world:
+        version, other = world.add(100 * KIB), world.add(10 * KIB, "other")
+        waiting = [world.read(version, 0, 4096), world.read(version, 8192, 4096)]
+        world.fetcher.complete()
+        world.read(version, 0, 4096)
+        world.reader.prefetch([other])
+        facts = world.reader.facts()
+        assert all(answer.data is not None for answer in waiting)
+        assert (facts["misses"], facts["joined"], facts["hits"], facts["fetches"], facts["transfers"]) == (1, 1, 1, 2, 1)
+        assert (facts["memory_held"], facts["memory_unread"], facts["pages"]) == (12 * KIB, 10 * KIB, 2)
+        world.fetcher.complete_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
@@ -15,7 +15,7 @@ from ossmount.config import MetadataConfig
 from ossmount.errors import NotFound, OssMountError
 from ossmount.metadata.interface import Named
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.model import Absent, Found, ListPage, ObjectInfo, Soon, T
+from ossmount.model import Found, ListPage, ObjectInfo, Soon, T
 
 EPOCH = 1_700_000_000.0
 
@@ -23,10 +23,11 @@ EPOCH = 1_700_000_000.0
 class FakeLister:
     """Keys in memory, listed as ListObjectsV2 lists them. `latency` is in seconds of trio's clock."""
 
-    def __init__(self, keys: Sequence[bytes] = (), latency: float = 0.0) -> None:
+    def __init__(self, keys: Sequence[bytes] = (), latency: float = 0.0, page_limit: int = 1000) -> None:
         self.objects: dict[bytes, ObjectInfo] = {}
         self.order: list[bytes] = []
         self.latency = latency
+        self.page_limit = page_limit
         self.requests: list[tuple[str, bytes, bytes, bytes]] = []  # kind, prefix or key, delimiter, start_after
         self.targets: dict[bytes, bytes] = {}
         self.failure: OssMountError | None = None
@@ -71,7 +72,7 @@ class FakeLister:
         self, prefix: bytes, *, delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
     ) -> ListPage:
         async with self._request("LIST", prefix, delimiter, start_after):
-            return self._page(prefix, delimiter, start_after, max_keys)
+            return self._page(prefix, delimiter, start_after, min(max_keys, self.page_limit))
 
     def _page(self, prefix: bytes, delimiter: bytes, start_after: bytes, max_keys: int) -> ListPage:
         objects: list[ObjectInfo] = []
@@ -94,7 +95,13 @@ class FakeLister:
         async with self._request("HEAD", key):
             if key not in self.objects:
                 raise NotFound(key.decode())
-            return self.objects[key]
+            info = self.objects[key]
+            if info.object_type == "Symlink":  # HEAD follows a link
+                if self.targets.get(key) not in self.objects:
+                    raise NotFound(key.decode())
+                pointed = self.objects[self.targets[key]]
+                return pointed._replace(key=key, object_type="Symlink")
+            return info
 
     async def symlink_target(self, key: bytes) -> bytes:
         async with self._request("SYMLINK", key):
@@ -103,9 +110,9 @@ class FakeLister:
 
 async def soon(answer: Soon[T]) -> T:
     """What a channel does with an answer that may be a coroutine."""
-    if isinstance(answer, (Found, Absent, list, tuple)):
-        return answer
-    return cast(T, await cast(Awaitable[T], answer))
+    if isinstance(answer, Coroutine):
+        return cast(T, await answer)
+    return answer
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ def test_an_empty_environment_variable_says_nothing() -> None:
         (["open=skip,close_to_open"], r"open=skip \(from -o open\) contradicts close_to_open \(from -o close_to_open\)"),
         (["open=skip,direct_io"], "contradicts"),
         (["anonymous", "credentials=/x"], "contradicts"),
-        (["channel=pyfuse3,fuse_fd=3"], "contradicts"),
+        (["channel=pyfuse3,open=skip"], "contradicts"),
         (["channel=fast"], "one of auto, kernel, pyfuse3"),
     ],
 )

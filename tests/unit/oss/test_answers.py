@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from ossmount.errors import Archived, Changed, Denied, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import Archived, Changed, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
 from ossmount.oss.answers import Refusal, describe, failure_of, parse_refusal
 
 BODY = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -49,7 +49,7 @@ def test_header_that_is_no_base64() -> None:
         (404, "NoSuchKey", NotFound),
         (404, "", NotFound),
         (404, "SymlinkTargetNotExist", NotFound),
-        (404, "NoSuchBucket", OssMountError),
+        (404, "NoSuchBucket", NoSuchBucket),
         (412, "PreconditionFailed", Changed),
         (412, "", Changed),
         (416, "InvalidRange", Changed),
@@ -81,7 +81,7 @@ def test_kind_of_failure(status: int, code: str, kind: type[OssMountError]) -> N
 
 def test_absence_of_a_listed_object_is_a_change() -> None:
     assert type(failure_of(Refusal(404, "NoSuchKey"), "GET a", listed=True)) is Changed
-    assert type(failure_of(Refusal(404, "NoSuchBucket"), "GET a", listed=True)) is OssMountError
+    assert type(failure_of(Refusal(404, "NoSuchBucket"), "GET a", listed=True)) is NoSuchBucket
 
 
 def test_advice() -> None:

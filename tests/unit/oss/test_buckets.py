@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import http.server
+import ipaddress
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import (
@@ -21,6 +30,7 @@ from ossmount.errors import (
     DeadlineExceeded,
     Denied,
     InvalidArgument,
+    NoSuchBucket,
     NotFound,
     OssMountError,
     Throttled,
@@ -29,8 +39,11 @@ from ossmount.errors import (
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss import buckets
 from ossmount.oss.buckets import Bucket
+from ossmount.oss.interface import ObjectLister
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # oss2, on Python 3.12
 
 HEADERS = {"ETag": '"E1"', "Last-Modified": "Sat, 21 Nov 2026 15:47:04 GMT", "x-oss-hash-crc64ecma": "18446744073709551615"}
 EMPTY = b"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -92,7 +105,7 @@ class Script:
 
 
 @contextmanager
-def serving(*replies: Reply) -> Iterator[Script]:
+def serving(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Script]:
     script = Script(*replies)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -109,10 +122,12 @@ def serving(*replies: Reply) -> Iterator[Script]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True  # a kept connection is not waited for
     server.block_on_close = False
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        script.url = f"http://127.0.0.1:{server.server_port}"
+        script.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         yield script
     finally:
         server.shutdown()
@@ -237,13 +252,13 @@ def test_what_passes_is_tried_again(bad: Reply) -> None:
 def test_attempts_are_bounded(bad: Reply, kind: type[OssMountError]) -> None:
     with serving(bad) as script, pytest.raises(kind):
         ask(source(script), lambda bucket: bucket.list_page(b""))
-    assert len(script.requests) == buckets.ATTEMPTS
+    assert len(script.requests) == (buckets.DAMAGED_ATTEMPTS if kind is Damaged else buckets.ATTEMPTS)
 
 
 @pytest.mark.parametrize(
     ("reply", "kind", "message"),
     [
-        (Reply(404, refusal("NoSuchBucket")), OssMountError, "NoSuchBucket .*check the bucket's name.*R-1"),
+        (Reply(404, refusal("NoSuchBucket")), NoSuchBucket, "NoSuchBucket .*check the bucket's name.*R-1"),
         (Reply(404, b"<html>"), OssMountError, "may not be an endpoint of OSS"),
         (Reply(403, refusal("AccessDenied")), Denied, "AccessDenied .* R-1; no credentials were given: set OSS_ACCESS_KEY_ID"),
         (Reply(307, headers={"Location": "http://127.0.0.1:1/"}), OssMountError, "redirects are not followed"),
@@ -291,6 +306,38 @@ def test_unreachable_endpoints_are_told_apart(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(socket, "getaddrinfo", resolve)  # the machine's own may take long to fail
     with pytest.raises(Unavailable, match=r"cannot be resolved .*: check --endpoint"):
         ask(SourceConfig("data", endpoint="http://no-such-host.invalid"), lambda bucket: bucket.check())
+
+
+def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's context for 127.0.0.1, and the certificate to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "certificate.pem", folder / "key.pem"
+    public.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return context, public
+
+
+def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, certificate = self_signed(tmp_path)
+    with serving(Reply(200, EMPTY), tls=context) as script:
+        with pytest.raises(Denied, match=r"certificate of https://127.0.0.1:\d+ is not valid"):
+            ask(source(script), lambda bucket: bucket.check())
+        assert script.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        ask(source(script), lambda bucket: bucket.check())
+        assert len(script.requests) == 1
 
 
 def test_proxy_is_used_and_named_when_it_fails() -> None:
@@ -360,4 +407,5 @@ def test_bad_endpoint_is_refused_at_once() -> None:
 
 
 def test_repr() -> None:
-    assert repr(Bucket(SourceConfig("data", endpoint="http://localhost:1"))) == "<Bucket data at http://localhost:1>"
+    bucket: ObjectLister = Bucket(SourceConfig("data", endpoint="http://localhost:1"))
+    assert repr(bucket) == "<Bucket data at http://localhost:1>"

@@ -68,6 +68,16 @@ def test_fields_of_owners_and_tags_do_not_disturb() -> None:
     assert parse_listing(body).objects == [expected(b"a"), expected(b"b")]
 
 
+def test_declared_encoding_is_not_believed() -> None:
+    body = document(contents("é".encode())).replace(b"UTF-8", b"ISO-8859-1").replace(b"%C3%A9", "é".encode())
+    assert parse_listing(body).objects[0].key == "é".encode()
+
+
+def test_namespace_is_optional() -> None:
+    body = document(contents(b"a")).replace(b' xmlns="http://doc.oss-cn-hangzhou.aliyuncs.com"', b"")
+    assert parse_listing(body) == parse_listing(document(contents(b"a")))
+
+
 def test_empty_page() -> None:
     assert parse_listing(document()) == ListPage([], [], "")
 
@@ -90,12 +100,14 @@ BOMB = (
         (b"<html><body>Welcome</body></html>", "no listing but <html>"),
         (document(contents(b"a"))[:-30], "no XML"),
         (document(contents(b"a")) + b"x", "no XML"),
-        (document(head=BOMB[0]), "declares a document type"),
-        (BOMB[1], "declares a document type"),
-        (document(head='<!DOCTYPE x SYSTEM "file:///etc/passwd">'), "declares a document type"),
+        (document(head=BOMB[0]), "contains a declaration"),
+        (BOMB[1], "contains a declaration"),
+        (document(head='<!DOCTYPE x SYSTEM "file:///etc/passwd">'), "contains a declaration"),
         (document(contents(b"x").replace(">x<", ">&unknown;<")), "no XML"),
-        (BOMB[1].decode().replace("UTF-8", "UTF-16").encode("utf-16"), "declares a document type"),
+        (BOMB[1].decode().replace("UTF-8", "UTF-16").encode("utf-16"), "contains a declaration"),
         (document(contents(b"a")).replace(b"<Key>a<", b"<Key>\xff<"), "no XML"),
+        ((BOMB[0] + "<x/>").encode("cp037"), "no XML"),
+        (document("<x/>" * 1000), "more elements than 10 keys can have"),
         (document(contents(b"b"), contents(b"a")), "not in order"),
         (document(contents(b"a"), contents(b"a")), "not in order"),
         (document(contents(b"a" * 1024)), "key of 1024 bytes"),

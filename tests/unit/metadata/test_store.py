@@ -1,0 +1,319 @@
+"""The store: restarts, kill -9, foreign and damaged files, a full disk, a map that grows, two mounts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+import pytest
+import trio
+
+from ossmount.errors import Unavailable
+from ossmount.metadata import records, store
+from ossmount.metadata.pages import split_page
+from ossmount.metadata.store import ROOT, Store
+from ossmount.metadata.transaction import Change, Transaction
+from ossmount.model import ListPage, ObjectInfo
+
+NOW = 1_700_000_000.0
+_ROOT = Path(__file__).parents[3]
+_OTHER = """
+import sys
+from tests.unit.metadata.test_store import *
+
+with opened(Path(sys.argv[1])) as it:
+    fill(it, [b"a", b"b"], NOW + 1)
+    print(names(it), flush=True)
+    sys.stdin.read()
+    print(names(it), flush=True)
+"""
+
+
+def info(key: bytes, etag: str = "e" * 32) -> ObjectInfo:
+    return ObjectInfo(key, 1, 2, etag)
+
+
+def merging(keys: list[bytes], time: float = NOW, etag: str = "e" * 32) -> Callable[[Transaction], list[Change]]:
+    page = ListPage([info(key, etag) for key in sorted(keys)], [], "")
+    return lambda transaction: transaction.merge(ROOT, split_page(b"", b"", b"", page), time)
+
+
+@contextmanager
+def opened(directory: Path, **more: object) -> Iterator[Store]:
+    it = Store(directory, "source", now=lambda: NOW, **more)  # type: ignore[arg-type]
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+def writing(it: Store, main: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.run)
+            await main()
+            nursery.cancel_scope.cancel()
+
+    trio.run(run)
+
+
+def fill(it: Store, keys: list[bytes], time: float = NOW) -> None:
+    async def main() -> None:
+        await it.write(merging(keys, time))
+
+    writing(it, main)
+
+
+def names(it: Store) -> list[bytes]:
+    with it.scan(ROOT, b"") as rows:
+        return [name for name, _, _ in rows]
+
+
+def test_keeps_names_and_ids_and_gives_greater_ones_after_a_restart(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a", b"b"])
+        first = it.children(ROOT, b"a").file
+        assert first is not None and first.id == int(NOW) << 24
+        assert it.facts()["on_disk"] is True
+        assert not it.warnings
+    with opened(tmp_path) as it:
+        assert names(it) == [b"a", b"b"]
+        assert it.children(ROOT, b"a").file == first
+        fill(it, [b"a", b"b", b"c"])
+        third = it.children(ROOT, b"c").file
+        assert third is not None and third.id > first.id + 1
+        assert not it.warnings
+
+
+def test_a_store_of_another_schema_is_moved_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+    monkeypatch.setattr(records, "SCHEMA", 99)
+    with opened(tmp_path) as it:
+        assert names(it) == []
+        assert "schema" in it.warnings[0]
+        aside = [p for p in tmp_path.iterdir() if ".damaged-" in p.name]
+        assert len(aside) == 1 and (aside[0] / "data.mdb").exists()
+        assert str(aside[0]) in it.warnings[0]
+
+
+@pytest.mark.parametrize("damage", [b"not a database" * 1000, b"\0" * 8192, b"x"])
+def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: bytes) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        path = it.path
+    (path / "data.mdb").write_bytes(damage)
+    with opened(tmp_path) as it:
+        assert names(it) == []
+        assert it.warnings
+        fill(it, [b"b"])
+        assert names(it) == [b"b"]
+
+
+def test_a_store_that_was_in_use_when_the_machine_stopped_is_rebuilt(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        path = it.path
+        assert (path / "UNSYNCED").exists()
+    assert not (path / "UNSYNCED").exists()
+    (path / "UNSYNCED").write_text("another boot")
+    with opened(tmp_path) as it:
+        assert names(it) == []
+        assert "machine stopped" in it.warnings[0]
+
+
+def test_a_clock_that_was_set_back_makes_it_ask_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        assert it.coverage(ROOT).intervals
+    it = Store(tmp_path, "source", now=lambda: NOW - 3600)
+    try:
+        assert names(it) == [b"a"]
+        assert not it.coverage(ROOT).intervals
+        assert "clock" in it.warnings[0]
+    finally:
+        it.close()
+
+
+def test_the_map_grows(tmp_path: Path) -> None:
+    with opened(tmp_path, map_size=64 << 10) as it:
+        fill(it, [b"%06d" % i for i in range(3000)])
+        assert len(names(it)) == 3000
+        assert not it.warnings
+
+
+def test_two_mounts_share_a_store(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        with subprocess.Popen(  # LMDB: one environment in a process
+            [sys.executable, "-c", _OTHER, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_ROOT,
+            preexec_fn=_default_signals,
+        ) as process:
+            try:
+                assert process.stdout is not None and process.stdin is not None
+                assert process.stdout.readline() == b"[b'a', b'b']\n"
+                assert names(it) == [b"a", b"b"]
+                told: list[bool] = []
+                it.on_foreign_commit = lambda: told.append(True)
+                fill(it, [b"a", b"b", b"c"], NOW + 2)
+                fill(it, [b"a", b"b", b"c"], NOW + 3)
+                assert told == [True]
+                process.stdin.close()
+                assert process.stdout.readline() == b"[b'a', b'b', b'c']\n"
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+        ids = [child.id for name in (b"a", b"b", b"c") if (child := it.children(ROOT, name).file)]
+        assert ids == sorted(set(ids)) and len(ids) == 3
+        assert not it.warnings
+        assert (it.path / "UNSYNCED").exists()
+    assert not (it.path / "UNSYNCED").exists()
+
+
+@pytest.mark.parametrize("kind", ["file in the way", "no place at all"])
+def test_an_unusable_directory_leaves_it_in_memory(tmp_path: Path, kind: str) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    fallback = tmp_path / "memory"
+    if kind == "no place at all":
+        with pytest.raises(Unavailable, match="no place for the metadata"):
+            Store(blocked, "source", now=lambda: NOW, fallback=fallback)
+        return
+    fallback.mkdir()
+    with opened(blocked, fallback=fallback) as it:
+        fill(it, [b"a"])
+        assert names(it) == [b"a"]
+        assert "kept in memory" in it.warnings[0]
+        assert it.facts()["on_disk"] is False
+    assert list(fallback.iterdir()) == []
+
+
+def test_a_full_disk_leaves_it_in_memory_with_all_it_had(tmp_path: Path) -> None:
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir()
+    memory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=True)
+    try:
+        with opened(disk, fallback=memory) as it:
+            fill(it, [b"a"])
+            kept = it.children(ROOT, b"a").file
+            fill(it, [b"%06d" % i for i in range(5000)] + [b"a"], NOW + 1)
+            assert len(names(it)) == 5001
+            assert it.children(ROOT, b"a").file == kept
+            assert "goes on in memory" in it.warnings[0]
+            fresh = it.children(ROOT, b"004999").file
+            assert kept is not None and fresh is not None and fresh.id > kept.id
+        assert list(memory.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_one_bad_write_does_not_fail_those_beside_it(tmp_path: Path) -> None:
+    def fails(transaction: Transaction) -> None:
+        transaction.merge(ROOT, split_page(b"", b"", b"", ListPage([info(b"lost")], [], "")), NOW)
+        raise RuntimeError("broken")
+
+    with opened(tmp_path) as it:
+
+        async def main() -> None:
+            good = it.queue(merging([b"a"]))
+            bad = it.queue(fails)
+            await good.done.wait()
+            await bad.done.wait()
+            assert good.failure is None
+            assert isinstance(bad.failure, RuntimeError)
+
+        writing(it, main)
+        assert names(it) == [b"a"]
+
+
+def test_a_newer_listing_is_not_undone_by_an_older_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a", b"b"], NOW + 10)
+        fill(it, [b"a", b"c"], NOW)
+        assert names(it) == [b"a", b"b"]
+
+
+_WRITER = textwrap.dedent(
+    """
+    import sys, trio
+    from pathlib import Path
+    from tests.unit.metadata.test_store import *
+
+    async def main():
+        with opened(Path(sys.argv[1])) as it:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(it.run)
+                for round in range(1_000_000):
+                    keys = [b"d%d/%d" % (i % 7, i) for i in range(round % 50, round % 50 + 100)]
+                    await it.write(merging(keys, NOW + round, "%032x" % (round // 3)))
+                    for number in (0, 50):
+                        child = it.children(it.children(ROOT, b"d0").directory.id, b"%d" % 49)
+                        if child.file:
+                            print(child.file.id, child.file.etag, flush=True)
+                    print("round", flush=True)
+
+    trio.run(main)
+    """
+)
+
+
+def _default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def test_survives_kill_9_at_any_moment(tmp_path: Path) -> None:
+    """Whatever id was told is resolved by the next process, to the version that it was told for."""
+    chance = random.Random(1)
+    told: dict[int, str] = {}
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, tmp_path], stdout=subprocess.PIPE, cwd=_ROOT, preexec_fn=_default_signals
+        )
+        try:
+            assert process.stdout is not None
+            rounds = chance.randrange(1, 30)
+            while rounds:
+                line = process.stdout.readline().split()
+                assert line, "the writer ended by itself"
+                if line == [b"round"]:
+                    rounds -= 1
+                else:
+                    told[int(line[0])] = line[1].decode()
+        finally:
+            process.kill()
+            process.communicate()
+        with opened(tmp_path) as it:
+            assert not it.warnings
+            for number, etag in told.items():
+                location = it.location(number)
+                assert location is not None
+                last = location.last or it.children(location.parent, location.name).file
+                assert last is not None and (last.id, last.etag) == (number, etag)
+    assert told
+
+
+def test_foreign_identities_have_stores_of_their_own(tmp_path: Path) -> None:
+    with opened(tmp_path) as one:
+        fill(one, [b"a"])
+        other = Store(tmp_path, "other", now=lambda: NOW)
+        try:
+            assert names(other) == []
+        finally:
+            other.close()
+        os.replace(one.path, tmp_path / "moved")
+    with lmdb.open(str(tmp_path / "moved"), readonly=True, max_dbs=8) as env:
+        assert env.stat()["entries"] == 4
+    assert store.MAP_SIZE > 1 << 30
