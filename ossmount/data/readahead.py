@@ -26,7 +26,7 @@ from ossmount.data.blocks import BLOCK
 
 STREAMS = 16  # remembered in one object; 8 readers with one stray read each
 FIRST_TARGET = 512 << 10  # bytes; a request for them costs a latency of 5-20 ms and little bandwidth
-RANDOM_RUN = 1 << 20  # bytes; random reads up to here cost no byte more than they ask for
+RANDOM_RUN = (1 << 20) + (64 << 10)  # bytes; random reads up to here, an unaligned MiB too, cost no byte more than they ask
 LONGEST_RANDOM_RUN = 8 << 20  # where streams keep ending early, this much is read before readahead begins
 SMALL_READ = 64 << 10  # bytes; faults and small preads
 HEADER_READ = 16 << 10  # bytes; what the kernel makes of an 8-byte read at the beginning of a file
