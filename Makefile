@@ -17,10 +17,10 @@ $(VENV)/.ready: setup.cfg pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
 
 demo: setup  ## a real tree in the embedded OSS server, mounted, every byte read back and compared
-	@exec $(BIN)/python -m tests.demo
+	@exec $(BIN)/python -m tools.demo
 
 demo-keep: setup  ## the same, and leaves it mounted for playing
-	@exec $(BIN)/python -m tests.demo --keep
+	@exec $(BIN)/python -m tools.demo --keep
 
 test: setup  ## all tests but the long ones (under 5 minutes)
 	$(PYTEST) --reruns 1

@@ -77,6 +77,7 @@ class FilesystemConfig:
     attr_timeout: float = 60.0
     entry_timeout: float = 60.0
     negative_timeout: float = 5.0
+    close_to_open: bool = False  # every open(2) asks OSS whether the version is still the current one
 
 
 @dataclass(frozen=True)

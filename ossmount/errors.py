@@ -21,6 +21,10 @@ class NotFound(OssMountError):
     errno = errno.ENOENT
 
 
+class NoSuchBucket(OssMountError):
+    """The bucket does not exist. Not NotFound: nothing is known of the name that was asked for."""
+
+
 class StaleNode(OssMountError):
     """The node id names nothing (any more): its version is gone or the id was never given."""
 

@@ -106,3 +106,10 @@ class Kernel(Protocol):
     def invalidate_node(self, node: int) -> None:
         """Drops the attributes and pages of a node (of a directory: its cached listing)."""
         ...
+
+    def after_invalidations(self, then: Callable[[], None]) -> None:
+        """Calls then on the event loop's thread once everything asked for before has been told to the kernel.
+
+        After a second it is called anyway: a notification may wait for a lock that a reader holds.
+        """
+        ...

@@ -26,6 +26,10 @@ class Namespace(Protocol):
         """Asks OSS again when the attributes are older than their TTL; raises StaleNode for a version that is gone."""
         ...
 
+    async def revalidate(self, node: int) -> Found:
+        """Asks OSS now, however fresh the node is; raises StaleNode for a version that is gone."""
+        ...
+
     def resolve(self, node: int) -> Node:
         """The node as it is stored, without asking OSS; raises StaleNode."""
         ...

@@ -94,6 +94,26 @@ def target_of(shown: bytes) -> Target | None:
     return Target(stored, directory=not odd, file=bool(odd), shadowed=False)
 
 
+def link_path(link: bytes, target: bytes, prefix: bytes) -> bytes | None:
+    """What readlink(2) tells of an OSS symlink: the path from the link's directory to the object it names.
+
+    link and target are keys, prefix is the mounted one. None when the target has no path below the mount; it must not become
+    a path of the machine's own files, which `../../etc/passwd` would be.
+    """
+    if not target.startswith(prefix) or target == prefix:
+        return None
+    *places, name = target[len(prefix) :].removesuffix(b"/").split(b"/")
+    if not all(showable(part) for part in (*places, name)):
+        return None
+    there = [shown_name(part, Kind.DIRECTORY) for part in places]
+    there.append(shown_name(name, Kind.DIRECTORY if target.endswith(b"/") else Kind.FILE))
+    here = [shown_name(part, Kind.DIRECTORY) for part in link[len(prefix) :].split(b"/")[:-1]]
+    while here and len(there) > 1 and here[0] == there[0]:
+        del here[0], there[0]
+    parts = [b".."] * len(here) + [part for part in there if part is not None]
+    return b"/".join(parts) if None not in there else None
+
+
 def position_of(rest: bytes) -> bytes:
     """Where a key shows in a directory's listing, given what follows the directory's prefix."""
     slash = rest.find(b"/")

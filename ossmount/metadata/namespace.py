@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from ossmount.config import MetadataConfig
-from ossmount.errors import NameTooLong, StaleNode, Unavailable
+from ossmount.errors import NameTooLong, NotFound, StaleNode, Unavailable
 from ossmount.metadata import keys
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
@@ -101,9 +101,13 @@ class TreeNamespace:
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
-            return Found(self._tree.root(), math.inf)
+            return self._tree_root()
         answer = self._attributes(node, math.inf)
-        return self._getattr_slowly(node) if answer is None else answer
+        return self._getattr_slowly(node, share=self._config.attr_ttl > 0) if answer is None else answer
+
+    async def revalidate(self, node: int) -> Found:
+        # Not shared: a request that is under way may have been answered before the caller asked.
+        return self._tree_root() if node == ROOT else await self._getattr_slowly(node, share=False)
 
     def resolve(self, node: int) -> Node:
         return self._tree.resolve(node)
@@ -117,7 +121,11 @@ class TreeNamespace:
         return self._tree.shown_name(node)
 
     async def readlink(self, node: int) -> bytes:
-        return await self._lister.symlink_target(self.resolve(node).key)
+        link = self.resolve(node).key
+        path = keys.link_path(link, await self._lister.symlink_target(link), self._prefix)
+        if path is None:
+            raise NotFound(f"the target of the symlink {link!r} has no path below the mount")
+        return path
 
     def version_gone(self, node: int) -> None:
         found = self._tree.current(node)
@@ -165,6 +173,9 @@ class TreeNamespace:
             "hidden_keys": refresher.hidden_count,
             "hidden_examples": sorted(refresher.hidden)[:10],
         }
+
+    def _tree_root(self) -> Found:
+        return Found(self._tree.root(), math.inf)
 
     # -- answers from memory: None when OSS must be asked
 
@@ -312,9 +323,8 @@ class TreeNamespace:
             share = False
         raise Unavailable(f"{target.stored!r} changes faster than it can be listed")
 
-    async def _getattr_slowly(self, node: int) -> Found:
+    async def _getattr_slowly(self, node: int, *, share: bool) -> Found:
         since = self._clock()
-        share = self._config.attr_ttl > 0
         for _ in range(_ATTEMPTS):
             parent, directory, name, _last = self._tree.location(node)
             if share:

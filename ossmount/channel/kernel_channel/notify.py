@@ -1,0 +1,278 @@
+"""Notifications to the kernel: queued on the event loop, written by a process of their own (notify_process.py says why).
+
+Two lanes: entries, and nodes with their pages. INVAL_INODE waits for READs of that node; the names of a version that is
+gone must not wait behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import math
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from ossmount.channel import mounting
+from ossmount.channel.kernel_channel import protocol
+from ossmount.channel.kernel_channel.protocol import Notify
+
+log = logging.getLogger(__name__)
+
+CAPACITY = 100_000  # notifications that wait in one lane, about 20 MB; more than that are lost (and logged)
+IN_FLIGHT = 256  # notifications handed to the process and not confirmed
+PATIENCE = 1.0  # seconds that an answer is held back for the names that must go first
+RESTART = 1.0  # seconds before the process is started again
+FAREWELL = 5.0  # seconds given to the process to end after the device was closed
+VERDICT = struct.Struct("=i")
+# Not a failure: the kernel does not know the name or the node (any more), or the connection has ended.
+EXPECTED = frozenset({0, errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED})
+
+
+def pack_entry(parent: int, name: bytes, *, expire: bool) -> bytes:
+    """FUSE_NOTIFY_INVAL_ENTRY. With expire the kernel keeps the name and asks again at its next use."""
+    size = 16 + protocol.NOTIFY_INVAL_ENTRY_OUT.size + len(name) + 1
+    head = protocol.OUT_HEADER.pack(size, Notify.INVAL_ENTRY, 0)
+    return head + protocol.NOTIFY_INVAL_ENTRY_OUT.pack(parent, len(name), protocol.EXPIRE_ONLY if expire else 0) + name + b"\0"
+
+
+def pack_node(node: int) -> bytes:
+    """FUSE_NOTIFY_INVAL_INODE of the attributes and of all pages."""
+    head = protocol.OUT_HEADER.pack(16 + protocol.NOTIFY_INVAL_INODE_OUT.size, Notify.INVAL_INODE, 0)
+    return head + protocol.NOTIFY_INVAL_INODE_OUT.pack(node, 0, 0)  # a length of 0 is to the end
+
+
+def clone_device(fd: int) -> int:
+    """Another device of the same connection. Raises MountError or OSError where /dev/fuse cannot be opened."""
+    clone = mounting.open_device()
+    try:
+        fcntl.ioctl(clone, protocol.DEV_IOC_CLONE, struct.pack("=I", fd))
+    except BaseException:
+        os.close(clone)
+        raise
+    return clone
+
+
+class Lane:
+    """A bounded queue without duplicates, and its stream to the process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queue: OrderedDict[bytes, None] = OrderedDict()
+        self.queued = 0  # ever
+        self.confirmed = 0
+        self.sent = 0
+        self.lost = 0
+        self.failed = 0
+        self._wake = trio.Event()
+        self._held: deque[tuple[int, float, Callable[[], None]]] = deque()
+        self._held_wake = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name} queued={self.queued} confirmed={self.confirmed} lost={self.lost}>"
+
+    def put(self, message: bytes) -> None:
+        if message in self.queue:
+            # once more and last: what it tells of changed again, perhaps after what was queued in between
+            self.queue.move_to_end(message)
+            return
+        if len(self.queue) >= CAPACITY:
+            if self.lost == 0:
+                log.warning("the kernel takes no notifications: %s of them are lost, names stay until their timeout", self.name)
+            self.lost += 1
+            return
+        self.queue[message] = None
+        self.queued += 1
+        self._wake.set()
+
+    @property
+    def behind(self) -> bool:
+        return self.confirmed < self.queued
+
+    def hold(self, action: Callable[[], None]) -> None:
+        """Calls action once all that was put so far is confirmed, or after PATIENCE."""
+        self._held.append((self.queued, trio.current_time() + PATIENCE, action))
+        self._held_wake.set()
+
+    def _release(self, now: float) -> None:
+        while self._held and (self._held[0][0] <= self.confirmed or self._held[0][1] <= now):
+            self._held.popleft()[2]()
+
+    async def release_late(self) -> None:
+        """Lets go of what was held for too long."""
+        while True:
+            if not self._held:
+                self._held_wake = trio.Event()
+                await self._held_wake.wait()
+            await trio.sleep_until(self._held[0][1] if self._held else -math.inf)
+            self._release(trio.current_time())
+
+    async def send(self, stream: trio.SocketStream) -> None:
+        while True:
+            while not self.queue or self.sent - self.confirmed >= IN_FLIGHT:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            count = min(len(self.queue), IN_FLIGHT - (self.sent - self.confirmed))
+            batch = b"".join(self.queue.popitem(last=False)[0] for _ in range(count))
+            self.sent += count
+            try:
+                await stream.send_all(batch)
+            except trio.BrokenResourceError:
+                return  # the process is gone, which receive() sees as well
+
+    async def receive(self, stream: trio.SocketStream, lanes: trio.CancelScope) -> None:
+        """Counts what was written; cancels the lanes when the process has ended."""
+        rest = b""
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for data in stream:
+                rest = self._confirm(rest + data)
+        lanes.cancel()
+
+    def _confirm(self, verdicts: bytes) -> bytes:
+        """Takes whole verdicts; returns the bytes behind them."""
+        whole = len(verdicts) - len(verdicts) % VERDICT.size
+        for (code,) in VERDICT.iter_unpack(verdicts[:whole]):
+            self.confirmed += 1
+            if code not in EXPECTED:
+                self.failed += 1
+                log.warning("the kernel refused a notification of %s: %s", self.name, os.strerror(code))
+        self._release(trio.current_time())
+        self._wake.set()
+        return verdicts[whole:]
+
+    def give_up_sent(self) -> None:
+        """The process is gone with what it had: nobody is to wait for that."""
+        self.lost += self.sent - self.confirmed
+        self.confirmed = self.sent
+        self._release(trio.current_time())
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "queued": self.queued,
+            "waiting": self.queued - self.confirmed,
+            "lost": self.lost,
+            "failed": self.failed,
+        }
+
+
+class Notifier:
+    """The two lanes and the process behind them. Never blocks the event loop, and never makes it wait for the process."""
+
+    def __init__(self) -> None:
+        self.entries = Lane("entries")
+        self.nodes = Lane("nodes")
+        self.expire = False  # whether the kernel has FUSE_EXPIRE_ONLY; set when INIT is answered
+        self.lanes = (self.entries, self.nodes)
+        self.process: trio.Process | None = None
+        self.own_device = False
+        self._wanted = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Notifier {self.entries!r} {self.nodes!r}>"
+
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
+        self._wanted.set()
+        self.entries.put(pack_entry(parent, name, expire=self.expire))
+
+    def invalidate_node(self, node: int) -> None:
+        self._wanted.set()
+        self.nodes.put(pack_node(node))
+
+    def after_entries(self, then: Callable[[], None]) -> None:
+        """Calls then once the kernel has been told of the names queued so far, at once when there are none.
+
+        Not of the nodes: INVAL_INODE may wait for the very READ that `then` answers.
+        """
+        if self.entries.behind:
+            self.entries.hold(then)
+        else:
+            then()
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "pid": self.process.pid if self.process else 0,
+            "own_device": self.own_device,
+            "entries": self.entries.facts(),
+            "nodes": self.nodes.facts(),
+        }
+
+    async def run(self, fd: int) -> None:
+        """Runs the process, from the first notification on and again whenever it was killed, until cancelled."""
+        await self._wanted.wait()
+        while True:
+            await self._run_once(fd)
+            if self.process is not None:
+                await self.process.wait()
+            log.warning("the notification process ended; it is started again")
+            for lane in self.lanes:
+                lane.give_up_sent()
+            await trio.sleep(RESTART)
+
+    async def _run_once(self, fd: int) -> None:
+        """Returns when the process has ended."""
+        pairs = [socket.socketpair() for _ in self.lanes]
+        lifeline, ours = os.pipe()
+        try:
+            device = self._device(fd)
+            try:
+                await self._start(device, lifeline, [theirs for _, theirs in pairs])
+            finally:
+                os.close(device)
+                os.close(lifeline)
+                for _, theirs in pairs:
+                    theirs.close()
+            async with trio.open_nursery() as nursery:
+                for lane, (mine, _) in zip(self.lanes, pairs, strict=True):
+                    stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
+                    nursery.start_soon(lane.send, stream)
+                    nursery.start_soon(lane.receive, stream, nursery.cancel_scope)
+                    nursery.start_soon(lane.release_late)
+        finally:
+            os.close(ours)
+            for mine, _ in pairs:
+                mine.close()
+
+    def _device(self, fd: int) -> int:
+        try:
+            clone = clone_device(fd)
+        except (OSError, mounting.MountError) as failure:
+            # works as well, but a daemon that dies while a notification waits may leave readers waiting
+            log.warning("notifications share the daemon's device, it cannot be cloned: %s", failure)
+            return os.dup(fd)
+        os.set_blocking(clone, True)
+        self.own_device = True
+        return clone
+
+    async def _start(self, device: int, lifeline: int, lanes: list[socket.socket]) -> None:
+        numbers = [device, lifeline, *(lane.fileno() for lane in lanes)]
+        program = str(Path(__file__).with_name("notify_process.py"))
+        command = [sys.executable, "-I", "-S", program, *map(str, numbers)]
+        for lane in lanes:
+            lane.setblocking(True)
+        self.process = await trio.lowlevel.open_process(
+            command,
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the daemon, which ends this process by closing the lifeline
+        )
+
+    async def end(self) -> None:
+        """Waits a while for the process, which ends by itself; to be called after run() and after the device was closed."""
+        if self.process is None:
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):
+            await self.process.wait()
+            return
+        log.warning("the notification process %d still waits in the kernel", self.process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()

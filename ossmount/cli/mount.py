@@ -1,0 +1,111 @@
+"""`ossmount mount`: starts the daemon of a mount and returns once it answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ossmount.control.state import make_private, state_directory
+from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.options.declarations import FUSE_FD, GROUPS, OPTIONS, Option
+from ossmount.options.settings import Settings, UsageError, gather, misspelled
+from ossmount.options.source import Source, parse_source
+
+if TYPE_CHECKING:
+    from ossmount.daemon.order import Order
+
+DESCRIPTION = """Mounts a bucket, or the folder PREFIX of it, read-only. Returns once the mount answers;
+its daemon goes on in the background until "ossmount umount".
+
+The access key is taken from OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and, for temporary
+keys, OSS_SECURITY_TOKEN, or from the file given with --credentials."""
+
+EPILOG = """Every option can also be given as -o name=value, with underscores for hyphens, and in
+the environment as OSSMOUNT_NAME. CONFIGURATION.md describes all of them.
+
+Examples:
+  ossmount mount oss://my-bucket /mnt/data --endpoint oss-cn-hangzhou.aliyuncs.com
+  ossmount mount oss://my-bucket/train /mnt/train --region cn-hangzhou -o allow_other,attr_timeout=1h
+  ossmount mount oss://public-bucket /mnt/data --region cn-beijing --anonymous --foreground"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to mount")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty folder")
+    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    parser.add_argument(
+        "-o", dest="mount_options", metavar="NAME[=VALUE],...", action="append", default=[], help="options in mount(8)'s form"
+    )
+    for group in GROUPS:
+        section = parser.add_argument_group(group)
+        for option in OPTIONS:
+            if option.group == group:
+                _add_option(section, option)
+
+
+def _add_option(section: argparse._ArgumentGroup, option: Option[Any]) -> None:
+    default = "" if option.is_switch else f" (default: {option.default_text or 'none'})"
+    text = f"{option.help}{default}".replace("%", "%%")
+    destination = f"option_{option.name}"
+    if option.is_switch:
+        section.add_argument(option.flag, dest=destination, action="store_const", const="true", help=text)
+    else:
+        section.add_argument(option.flag, dest=destination, metavar=option.unit.metavar, help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    flags = {option.name: getattr(arguments, f"option_{option.name}") for option in OPTIONS}
+    try:
+        for warning in misspelled(os.environ):
+            print(f"ossmount: {warning}", file=sys.stderr)
+        written = {name: text for name, text in flags.items() if text is not None}
+        settings = Settings(gather(written, arguments.mount_options, os.environ))
+        source = parse_source(arguments.source)
+    except UsageError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+
+    _check_descriptor(settings)
+    order = _order(source, arguments.mountpoint, settings)
+    return _foreground(order) if arguments.foreground else _background(order)
+
+
+def _order(source: Source, mountpoint: str, settings: Settings) -> Order:
+    from ossmount.channel.mounting import resolve
+    from ossmount.daemon.order import Order
+
+    state = state_directory(os.environ, os.geteuid())
+    make_private(state)
+    return Order(source, resolve(mountpoint), settings, state)
+
+
+def _check_descriptor(settings: Settings) -> None:
+    fuse_fd = settings[FUSE_FD]
+    if fuse_fd is not None:
+        try:
+            os.fstat(fuse_fd)
+        except OSError:
+            message = f"{settings.origin(FUSE_FD)}: descriptor {fuse_fd} is not open; it must be inherited"
+            raise CommandError(ExitCode.USAGE, message) from None
+
+
+def _foreground(order: Order) -> int:
+    from ossmount.daemon.failures import command_error
+    from ossmount.daemon.run import run_mount
+
+    def ready() -> None:
+        print(f"{order.source} is mounted at {order.mountpoint}; Ctrl-C unmounts it", file=sys.stderr, flush=True)
+
+    try:
+        run_mount(order, os.environ, ready)
+    except BaseException as failure:
+        raise command_error(failure) from None
+    return ExitCode.OK
+
+
+def _background(order: Order) -> int:
+    from ossmount.daemon.background import start_daemon
+
+    start_daemon(order, os.environ)
+    return ExitCode.OK

@@ -1,0 +1,114 @@
+"""`ossmount status`: asks the daemons over their control sockets, and never touches a mount."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+from ossmount.channel.mounting import find_mount, resolve
+from ossmount.control.client import ControlError, ask
+from ossmount.control.registry import Record, Registry
+from ossmount.control.state import state_directory
+from ossmount.exit_codes import CommandError, ExitCode
+
+DESCRIPTION = """Shows the mounts of this user: source, channel, options and where each came from,
+processes, and counters of requests. With MOUNTPOINT only that one, with --json for programs."""
+
+_PATIENCE = 5.0  # seconds for the answer of one daemon
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="only this mount")
+    parser.add_argument("--json", action="store_true", help="one JSON object; without MOUNTPOINT a list of them")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    registry = Registry(state_directory(os.environ, os.geteuid()))
+    if arguments.mountpoint is None:
+        return _all(registry, arguments.json)
+    record = registry.find(resolve(arguments.mountpoint))
+    status = None if record is None else look_at(registry, record)
+    if status is None:
+        raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
+    print(json.dumps(status, indent=2) if arguments.json else text_of(status))
+    return ExitCode.NOT_MOUNTED if status["state"] == "dead" else ExitCode.OK
+
+
+def _all(registry: Registry, as_json: bool) -> int:
+    found = [status for record in registry.records() if (status := look_at(registry, record)) is not None]
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(text_of(status, short=True) for status in found) or "nothing is mounted")
+    return ExitCode.OK
+
+
+def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
+    """What is known of a mount; None when nothing is left of it (its record is removed then).
+
+    state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); dead (the daemon
+    is gone, the broken mount is still there).
+    """
+    mounted = find_mount(record.mountpoint) is not None
+    base = {"source": record.source, "mountpoint": record.mountpoint, "daemon_pid": record.pid, "log": record.log}
+    if not record.alive():
+        if mounted:
+            return {**base, "state": "dead", "problem": f"its daemon is gone: ossmount umount {record.mountpoint}"}
+        registry.remove(record)
+        return None
+    try:
+        answer = ask(record.socket, "status", timeout=_PATIENCE)
+    except ControlError as error:
+        if not record.alive():
+            return look_at(registry, record)
+        return {**base, "state": "silent", "problem": str(error), "uptime": round(time.time() - record.started, 3)}
+    return {"state": "serving" if mounted else "detached", **answer}
+
+
+def text_of(status: dict[str, Any], *, short: bool = False) -> str:
+    """The same for people."""
+    lines = [f"{status['source']} at {status['mountpoint']}: {status['state']}"]
+    if "problem" in status:
+        lines.append(f"  {status['problem']}")
+    if "uptime" in status:
+        lines[0] += f" for {duration(status['uptime'])}"
+    if "channel" not in status or short:
+        return "\n".join(lines)
+    workers = ", ".join(map(str, status["fetch_pids"])) or "none"
+    lines += [
+        f"  channel   {status['channel']}: {status['channel_reason']}",
+        f"  daemon    {status['daemon_pid']}, fetch processes {workers}",
+        f"  log       {status['log'] or 'the terminal'}",
+        "  counters",
+        *_tree(status["counters"], "    "),
+        "  options",
+    ]
+    for name, option in status["options"].items():
+        lines.append(f"    {name} = {option['value'] or 'none'}  ({option['origin']})")
+    lines += ["  details", *_tree(status["facts"], "    ")]
+    return "\n".join(lines)
+
+
+def _tree(values: dict[str, Any], indent: str) -> list[str]:
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", *_tree(value, indent + "  ")] if value else []
+        else:
+            lines.append(f"{indent}{name} = {value:,}" if type(value) is int else f"{indent}{name} = {value}")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 5 s, 3 min, 2 h 5 min, 3 d 4 h."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if not minutes:
+        return f"{int(seconds)} s"
+    if not hours:
+        return f"{minutes} min"
+    if not days:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"

@@ -1,0 +1,116 @@
+"""`ossmount umount`: takes a mount away; needs nothing of its daemon."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from ossmount.channel.mounting import MountError, Reason, find_mount, resolve, unmount
+from ossmount.control.registry import Record, Registry
+from ossmount.control.state import state_directory
+from ossmount.exit_codes import CommandError, ExitCode
+
+DESCRIPTION = """Unmounts a folder, also when the daemon of the mount is dead. While a process still
+uses the mount, nothing happens unless --lazy or --force is given."""
+
+_END = 30.0  # seconds that the daemon may take to end after its mount is gone
+_FORCE = 5.0  # seconds until a daemon that was told to end is killed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "-l", "--lazy", action="store_true", help="detach now; the daemon ends when the last process has closed its files"
+    )
+    how.add_argument("--force", action="store_true", help="detach now and end the daemon; reads under way fail")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    mountpoint = resolve(arguments.mountpoint)
+    registry = Registry(state_directory(os.environ, os.geteuid()))
+    record = registry.find(mountpoint)
+    mounted = find_mount(mountpoint)
+    if mounted is None and (record is None or not record.alive()):
+        if record is not None:
+            registry.remove(record)
+        raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: nothing is mounted here")
+    if mounted is not None:
+        if not mounted.kind.startswith("fuse"):
+            message = f"{arguments.mountpoint}: this is a mount of {mounted.kind}, not one of ossmount; use umount"
+            raise CommandError(ExitCode.NOT_MOUNTED, message)
+        _detach(mountpoint, lazy=arguments.lazy or arguments.force)
+    if record is None:
+        return ExitCode.OK
+    if arguments.force:
+        _end(record)
+    elif not arguments.lazy:
+        _wait(record)
+    if not record.alive():
+        registry.remove(record)  # of a daemon that could not do it itself
+    return ExitCode.OK
+
+
+def _detach(mountpoint: str, *, lazy: bool) -> None:
+    codes = {Reason.NOT_MOUNTED: ExitCode.NOT_MOUNTED, Reason.NO_FUSERMOUNT: ExitCode.NO_FUSE}
+    try:
+        unmount(mountpoint, lazy=lazy)
+    except MountError as error:
+        if error.reason is not Reason.BUSY:
+            raise CommandError(codes.get(error.reason, ExitCode.UNEXPECTED), str(error)) from None
+        users = _users(mountpoint)
+        who = f" by {', '.join(users[:8])}" if users else ""
+        message = (
+            f"{mountpoint} is in use{who}. End that and try again, or:\n"
+            f"  ossmount umount --lazy {mountpoint}     detach it now, let its users finish\n"
+            f"  ossmount umount --force {mountpoint}    detach it now, let its users fail"
+        )
+        raise CommandError(ExitCode.BUSY, message) from None
+
+
+def _users(mountpoint: str) -> list[str]:
+    """The processes that use a mount, as "NAME (PID)", as far as we may see. Reads links of /proc only, never the mount."""
+    found = []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root", f"/proc/{pid}/exe"]
+            links += [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
+            if any(_inside(link, mountpoint) for link in links):
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    found.append(f"{file.read().strip()} ({pid})")
+    return found
+
+
+def _inside(link: str, mountpoint: str) -> bool:
+    try:
+        target = os.readlink(link)
+    except OSError:
+        return False
+    return target == mountpoint or target.startswith(mountpoint.rstrip("/") + "/")
+
+
+def _wait(record: Record) -> None:
+    deadline = time.monotonic() + _END
+    while record.alive():
+        if time.monotonic() > deadline:
+            print(f"ossmount: unmounted, but its daemon (pid {record.pid}) still runs", file=sys.stderr)
+            return
+        time.sleep(0.005)
+
+
+def _end(record: Record) -> None:
+    """Ends a daemon: asked, asked not to wait for readers, killed."""
+    for number, limit in ((signal.SIGTERM, 0.1), (signal.SIGTERM, _FORCE), (signal.SIGKILL, _FORCE)):
+        if not record.alive():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, number)
+        deadline = time.monotonic() + limit
+        while record.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+    if record.alive():
+        raise CommandError(ExitCode.UNEXPECTED, f"the daemon (pid {record.pid}) does not end")

@@ -1,0 +1,92 @@
+"""The registry of mounts: one small JSON file for each, written by its daemon.
+
+Only the standard library is imported here, since `ossmount status` must answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a mount without asking its daemon. Paths are text as os.fsdecode gives it."""
+
+    mountpoint: str
+    source: str
+    pid: int
+    pid_started: int  # clock ticks after boot: tells a reused pid from the daemon
+    started: float  # seconds since the epoch
+    socket: str
+    log: str  # "" when the daemon logs to a terminal
+
+    def alive(self) -> bool:
+        """Whether the daemon still runs."""
+        return process_start(self.pid) == self.pid_started
+
+
+def process_start(pid: int) -> int | None:
+    """Clock ticks after boot at which a process started (proc(5), field 22 of stat); None when it does not run."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+    except OSError:
+        return None
+    state, *rest = text.rpartition(")")[2].split()
+    return None if state in "ZX" else int(rest[18])
+
+
+class Registry:
+    """The records of one state directory, which may not exist yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __repr__(self) -> str:
+        return f"Registry({str(self._directory)!r})"
+
+    def path(self, mountpoint: str, suffix: str) -> Path:
+        """Where a file of this mount lies: .json, .sock, .log."""
+        name = hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:20]
+        return self._directory / (name + suffix)
+
+    def write(self, record: Record) -> None:
+        """Atomically, and readable by its owner only. Takes the place of a daemon that was killed."""
+        previous = self.find(record.mountpoint)
+        if previous is not None and not previous.alive():
+            self.remove(previous)
+        descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".record-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(record), file)
+        os.replace(temporary, self.path(record.mountpoint, ".json"))
+
+    def remove(self, record: Record) -> None:
+        """Forgets a mount and its socket. The log stays, and so does the record of a daemon that took its place."""
+        with contextlib.suppress(FileNotFoundError):
+            Path(record.socket).unlink()
+        if self.find(record.mountpoint) == record:
+            self.path(record.mountpoint, ".json").unlink()
+
+    def find(self, mountpoint: str) -> Record | None:
+        return _read(self.path(mountpoint, ".json"))
+
+    def records(self) -> Iterator[Record]:
+        """All records, by mountpoint."""
+        with contextlib.suppress(FileNotFoundError):
+            found = (_read(path) for path in self._directory.glob("*.json"))
+            yield from sorted((record for record in found if record is not None), key=lambda record: record.mountpoint)
+
+
+def _read(path: Path) -> Record | None:
+    """A record; None when there is none or the file is not one (of another version, or damaged)."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        return Record(**{field.name: value[field.name] for field in fields(Record)})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

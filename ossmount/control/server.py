@@ -1,0 +1,112 @@
+"""The daemon's side of the control socket.
+
+Each conversation is a task of its own in run()'s nursery. What goes wrong in one is logged and answered there, and never
+reaches the mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ossmount.control.sockets import address
+
+log = logging.getLogger(__name__)
+
+#: A command takes the request and returns the answer, both JSON objects.
+Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+_LONGEST_REQUEST = 1 << 20  # bytes of one line
+_IDLE = 60.0  # seconds that a client may take to send a line or to take an answer
+
+
+class BadRequest(Exception):
+    """A request that is not understood; its text is the answer."""
+
+
+class ControlServer:
+    """Serves commands on a socket that only its owner can open."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+        self._path = path
+        self._commands = commands
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Serves until it is cancelled, then removes the socket."""
+        listener = self._listen()
+        try:
+            started()
+            async with trio.open_nursery() as nursery:
+                while True:
+                    connection, _ = await listener.accept()
+                    nursery.start_soon(self._converse, trio.SocketStream(connection))
+        finally:
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    def _listen(self) -> trio.socket.SocketType:
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # of a daemon that was killed: bind() refuses an existing name
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with address(self._path) as where:
+            listener.bind(where)
+        # The state directory is 0700, so nobody else gets here between bind() and chmod().
+        os.chmod(self._path, 0o600)
+        listener.listen(64)
+        return trio.socket.from_stdlib_socket(listener)
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
+        """Answers the lines of one client, one after the other."""
+        pending = bytearray()
+        async with stream:
+            try:
+                while True:
+                    with trio.fail_after(_IDLE):
+                        line = await _receive_line(stream, pending)
+                    if line is None:
+                        return
+                    answer = json.dumps(await self._answer(line), default=str)
+                    with trio.fail_after(_IDLE):
+                        await stream.send_all(answer.encode() + b"\n")
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, BadRequest) as error:
+                log.info("control: a client is gone: %r", error)
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict) or not isinstance(request.get("command"), str):
+                raise BadRequest("a request is a JSON object with a command")
+            command = self._commands.get(request["command"])
+            if command is None:
+                raise BadRequest(f"unknown command {request['command']!r}; there are: {', '.join(sorted(self._commands))}")
+            return await command(request)
+        except (ValueError, RecursionError) as error:
+            return {"error": f"not a JSON object: {error}"}
+        except BadRequest as error:
+            return {"error": str(error)}
+        except Exception as error:  # the boundary: a defect in one answer must not end the mount
+            log.exception("control: %r failed", line[:200])
+            return {"error": f"{type(error).__name__}: {error}"}
+
+
+async def _receive_line(stream: trio.SocketStream, pending: bytearray) -> bytes | None:
+    """The next line, without its end; None when the client has closed. What follows the line stays in pending."""
+    while b"\n" not in pending:
+        piece = await stream.receive_some(1 << 16)
+        if not piece:
+            return None
+        pending += piece
+        if len(pending) > _LONGEST_REQUEST:
+            raise BadRequest("the request is too long")
+    line, _, rest = bytes(pending).partition(b"\n")
+    pending[:] = rest
+    return line

@@ -1,1 +1,0 @@
-"""Wiring: builds the components of one mount and runs them in one nursery."""

@@ -1,0 +1,36 @@
+"""The process of a background daemon: `python -m ossmount.daemon SOURCE MOUNTPOINT DESCRIPTOR`, its order on stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ossmount.daemon.handshake import Report, Reporter
+from ossmount.daemon.order import Order
+from ossmount.exit_codes import ExitCode
+
+
+def main() -> int:
+    reporter = Reporter(int(sys.argv[3]))
+    try:
+        # Loaded here: importing takes a moment, and a failure to import must reach the user too.
+        from ossmount.daemon.run import run_mount
+
+        order = Order.from_json(sys.stdin.buffer.read().decode())
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        os.chdir("/")
+        run_mount(order, os.environ, lambda: reporter.report(Report(ExitCode.OK)))
+    except BaseException as failure:
+        from ossmount.daemon.failures import command_error
+
+        error = command_error(failure)
+        print(f"ossmount: {error.message}", file=sys.stderr)
+        reporter.report(Report(error.code, error.message))
+        return error.code
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

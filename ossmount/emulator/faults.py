@@ -1,0 +1,152 @@
+"""Faults that a test injects: what goes wrong, for which requests, how often."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from ossmount.emulator.errors import OssError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, and for which requests. Delays are seconds, offsets count bytes of the body that is sent.
+
+    Which: `keys` is a shell pattern on the key (of a listing: on its prefix), bytes that are not UTF-8 as surrogates;
+    `operations` are kinds (GET, HEAD, LIST, PUT, DELETE, POST, BUCKET) or names of calls (GetObject, ListObjectsV2, …),
+    none for all; of the requests that match, `skip` are let through first, then `probability` decides, and after
+    `count` hits the fault rests.
+    """
+
+    keys: str = "*"
+    operations: tuple[str, ...] = ()
+    bucket: str = "*"
+    count: int | None = None
+    skip: int = 0
+    probability: float = 1.0
+
+    latency: float = 0.0  # before the request is looked at
+    first_byte_delay: float = 0.0  # between the headers and the body
+    bandwidth: float = 0.0  # bytes per second of this body; 0: no limit
+    code: str = ""  # an error answer: QpsLimitExceeded, InternalError, SecurityTokenExpired, …
+    status: int = 0  # of the error answer, where it is not the code's own
+    reset: bool = False  # RST instead of an answer
+    reset_after: int | None = None  # RST behind so many bytes of the body
+    truncate_after: int | None = None  # the connection is closed properly there, though Content-Length promised more
+    corrupt_at: int | None = None  # one byte is another one; checksums in the headers stay as they were
+    hang: bool = False  # no answer, the connection stays open
+    hang_after: int | None = None  # nothing more behind so many bytes of the body
+    etag: str = ""  # the object's ETag is said to be this one, for If-Match too
+    ignore_conditions: bool = False  # If-Match and its like are not looked at
+
+    @property
+    def error(self) -> OssError | None:
+        if not self.code and not self.status:
+            return None
+        return OssError(self.code or "InternalError", status=self.status)
+
+
+@dataclass
+class Injection:
+    """A fault that was added, and how often it has met a request."""
+
+    fault: Fault
+    matched: int = field(default=0)
+    hits: int = field(default=0)
+
+
+class Faults:
+    """The faults in force, the oldest first. Safe on any thread."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
+        self._injections: list[Injection] = []
+
+    def add(self, fault: Fault) -> Injection:
+        injection = Injection(fault)
+        with self._lock:
+            self._injections.append(injection)
+        return injection
+
+    def remove(self, injection: Injection) -> None:
+        """Ends one fault; nothing happens when it has been removed before."""
+        with self._lock:
+            self._injections = [known for known in self._injections if known is not injection]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._injections = []
+
+    def seed(self, seed: int) -> None:
+        with self._lock:
+            self._random = random.Random(seed)
+
+    def choose(self, kind: str, operation: str, bucket: str, key: bytes) -> Plan:
+        """The faults that this request meets."""
+        if not self._injections:
+            return NO_FAULTS
+        name = key.decode("utf-8", "surrogateescape")
+        with self._lock:
+            return Plan(
+                tuple(
+                    injection.fault
+                    for injection in self._injections
+                    if _matches(injection.fault, kind, operation, bucket, name) and self._strikes(injection)
+                )
+            )
+
+    def _strikes(self, injection: Injection) -> bool:
+        fault = injection.fault
+        injection.matched += 1
+        if injection.matched <= fault.skip or (fault.count is not None and injection.hits >= fault.count):
+            return False
+        if fault.probability < 1 and self._random.random() >= fault.probability:
+            return False
+        injection.hits += 1
+        return True
+
+
+def _matches(fault: Fault, kind: str, operation: str, bucket: str, key: str) -> bool:
+    return (
+        (not fault.operations or kind in fault.operations or operation in fault.operations)
+        and fnmatchcase(bucket, fault.bucket)
+        and fnmatchcase(key, fault.keys)
+    )
+
+
+class Plan:
+    """All faults of one request. Where two say different things, the older one counts; latencies add up."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.latency = sum(fault.latency for fault in faults)
+        self.first_byte_delay = sum(fault.first_byte_delay for fault in faults)
+        self.bandwidth = min((fault.bandwidth for fault in faults if fault.bandwidth), default=0.0)
+        self.error = _first(faults, lambda fault: fault.error)
+        self.reset = any(fault.reset for fault in faults)
+        self.hang = any(fault.hang for fault in faults)
+        self.reset_after = _first(faults, lambda fault: fault.reset_after)
+        self.truncate_after = _first(faults, lambda fault: fault.truncate_after)
+        self.hang_after = _first(faults, lambda fault: fault.hang_after)
+        self.corrupt_at = _first(faults, lambda fault: fault.corrupt_at)
+        self.etag = _first(faults, lambda fault: fault.etag or None) or ""
+        self.ignore_conditions = any(fault.ignore_conditions for fault in faults)
+
+    @property
+    def ends_at(self) -> int | None:
+        """How many bytes of the body are sent; None for all."""
+        offsets = (self.reset_after, self.truncate_after, self.hang_after)
+        return min((offset for offset in offsets if offset is not None), default=None)
+
+
+def _first(faults: tuple[Fault, ...], value: Callable[[Fault], T | None]) -> T | None:
+    return next((found for fault in faults if (found := value(fault)) is not None), None)
+
+
+NO_FAULTS = Plan(())

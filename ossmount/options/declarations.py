@@ -1,0 +1,288 @@
+"""The options of `ossmount mount`, each declared once.
+
+An option named x_y is written --x-y on the command line, x_y behind -o, and OSSMOUNT_X_Y in the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ossmount.options import units
+from ossmount.options.units import Unit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option(Generic[T]):
+    """One option of the mount."""
+
+    name: str
+    group: str
+    unit: Unit[T]
+    default: T
+    help: str
+    computed: str = ""  # how the default comes about where it is not a constant
+    aliases: tuple[str, ...] = ()  # other names behind -o
+    variables: tuple[str, ...] = ()  # other environment variables, asked after OSSMOUNT_NAME
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "OSSMOUNT_" + self.name.upper()
+
+    @property
+    def is_switch(self) -> bool:
+        return self.default is False
+
+    @property
+    def default_text(self) -> str:
+        return self.computed or self.unit.show(self.default)
+
+
+SOURCE = "Where the data lies"
+VIEW = "What the files look like"
+CACHING = "How long names and attributes are believed"
+DATA = "Memory and transfers"
+KERNEL = "How the kernel is spoken to"
+RUNNING = "Running"
+
+ENDPOINT: Option[str] = Option(
+    "endpoint",
+    SOURCE,
+    units.TEXT,
+    "",
+    "Endpoint of the bucket: a region endpoint (oss-cn-hangzhou.aliyuncs.com, or its -internal form inside the region), a "
+    "custom domain, an IP address or localhost with a port. https unless http:// is written.",
+    computed="oss-REGION.aliyuncs.com when a region is given",
+    variables=("OSS_ENDPOINT",),
+)
+REGION: Option[str] = Option(
+    "region",
+    SOURCE,
+    units.TEXT,
+    "",
+    "Region of the bucket, such as cn-hangzhou. With a region requests are signed with V4, without one with V1.",
+    computed="none",
+    variables=("OSS_REGION",),
+)
+PATH_STYLE: Option[bool] = Option(
+    "path_style",
+    SOURCE,
+    units.BOOLEAN,
+    False,
+    "Put the bucket into the path of the URL instead of the host name. Chosen by itself for IP addresses and localhost.",
+)
+CREDENTIALS: Option[Path | None] = Option(
+    "credentials",
+    SOURCE,
+    units.PATH,
+    None,
+    "JSON file with AccessKeyId, AccessKeySecret and, for temporary ones, SecurityToken and Expiration. It is read again "
+    "when it changes.",
+    computed="the variables OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET, OSS_SECURITY_TOKEN",
+)
+ANONYMOUS: Option[bool] = Option(
+    "anonymous", SOURCE, units.BOOLEAN, False, "Send unsigned requests: for buckets that everybody may read."
+)
+PROXY: Option[str] = Option(
+    "proxy",
+    SOURCE,
+    units.PROXY,
+    "",
+    "HTTP proxy for all requests to OSS.",
+    computed="the variables http_proxy, https_proxy and no_proxy",
+)
+TIMEOUT: Option[float] = Option(
+    "timeout", SOURCE, units.POSITIVE_SECONDS, 60.0, "How long one read may take, retries included, before it fails."
+)
+CONNECT_TIMEOUT: Option[float] = Option(
+    "connect_timeout", SOURCE, units.POSITIVE_SECONDS, 5.0, "How long connecting to the endpoint may take."
+)
+
+ALLOW_OTHER: Option[bool] = Option(
+    "allow_other",
+    VIEW,
+    units.BOOLEAN,
+    False,
+    "Let other users read the mount, as the mode bits say. An ordinary user may ask for it only where /etc/fuse.conf has "
+    "user_allow_other.",
+)
+UID: Option[int | None] = Option(
+    "uid", VIEW, units.optional_count("ID", 0, 2**32 - 2), None, "Owner of all files.", computed="the user who mounts"
+)
+GID: Option[int | None] = Option(
+    "gid", VIEW, units.optional_count("ID", 0, 2**32 - 2), None, "Group of all files.", computed="the group of that user"
+)
+UMASK: Option[int] = Option(
+    "umask", VIEW, units.UMASK, 0o022, "Permission bits taken away from 777 of directories and 666 of files."
+)
+NO_SYMLINK: Option[bool] = Option(
+    "no_symlink", VIEW, units.BOOLEAN, False, "Show OSS symlinks as the files they point to instead of as symbolic links."
+)
+
+ATTR_TIMEOUT: Option[float] = Option(
+    "attr_timeout", CACHING, units.SECONDS, 60.0, "How long attributes are believed; 0 asks OSS at every use, inf never again."
+)
+ENTRY_TIMEOUT: Option[float] = Option(
+    "entry_timeout", CACHING, units.SECONDS, 60.0, "How long the names of a directory are believed."
+)
+NEGATIVE_TIMEOUT: Option[float] = Option(
+    "negative_timeout", CACHING, units.SECONDS, 5.0, "How long it is believed that a name does not exist."
+)
+METADATA_DIR: Option[Path | None] = Option(
+    "metadata_dir",
+    CACHING,
+    units.PATH,
+    None,
+    "Where names and attributes are kept between mounts. Mounts of the same source share them.",
+    computed="/var/cache/ossmount for root, else $XDG_CACHE_HOME/ossmount or ~/.cache/ossmount",
+)
+
+MEMORY_LIMIT: Option[int | None] = Option(
+    "memory_limit",
+    DATA,
+    units.SIZE_OR_COMPUTED,
+    None,
+    "Memory for file data on its way to the kernel (at least 16M).",
+    computed="a quarter of the machine's or the container's memory, at most 1G",
+    aliases=("fs.jindo.fuse.pod.mem.limit",),
+)
+READAHEAD_SIZE: Option[int] = Option(
+    "readahead_size",
+    DATA,
+    units.SIZE,
+    8 << 20,
+    "Largest piece that is fetched ahead of a sequential reader in one request.",
+    aliases=("fs.oss.read.readahead.buffer.size",),
+)
+READAHEAD_COUNT: Option[int] = Option(
+    "readahead_count",
+    DATA,
+    units.count(0, 1024),
+    8,
+    "How many such pieces may be under way for one reader.",
+    aliases=("fs.oss.read.readahead.buffer.count",),
+)
+FETCH_WORKERS: Option[int] = Option(
+    "fetch_workers", DATA, units.count(0, 64), 0, "Processes that receive file data.", computed="by the number of cores"
+)
+CONNECTIONS: Option[int] = Option(
+    "connections",
+    DATA,
+    units.count(1, 4096),
+    64,
+    "Connections for file data, of all these processes together.",
+    aliases=("fs.oss.download.thread.concurrency",),
+)
+
+CHANNEL: Option[str] = Option(
+    "channel",
+    KERNEL,
+    units.choice("auto", "kernel", "pyfuse3"),
+    "auto",
+    "kernel speaks the kernel's own protocol and is the faster one; pyfuse3 goes through libfuse. auto takes kernel where the "
+    "running kernel is new enough (5.4). `ossmount status` says which one it became and why.",
+)
+OPEN: Option[str] = Option(
+    "open",
+    KERNEL,
+    units.choice("auto", "skip", "ask"),
+    "auto",
+    "skip lets the kernel open files without asking us, which makes warm files several times faster; ask revalidates at each "
+    "open. auto skips unless close_to_open or direct_io is set.",
+)
+CLOSE_TO_OPEN: Option[bool] = Option(
+    "close_to_open", KERNEL, units.BOOLEAN, False, "Ask OSS at each open whether the object has changed."
+)
+DIRECT_IO: Option[bool] = Option(
+    "direct_io", KERNEL, units.BOOLEAN, False, "Keep file data out of the kernel's page cache (no shared mmap then)."
+)
+READ_AHEAD_KB: Option[int] = Option(
+    "read_ahead_kb",
+    KERNEL,
+    units.count(0, 65536),
+    1024,
+    "The kernel's own readahead for this mount in KiB, set through sysfs when allowed; 0 leaves it alone.",
+)
+MAX_BACKGROUND: Option[int] = Option(
+    "max_background", KERNEL, units.count(1, 65535), 128, "Requests that the kernel may have under way in the background."
+)
+FUSE_FD: Option[int | None] = Option(
+    "fuse_fd",
+    KERNEL,
+    units.optional_count("N", 0, 2**20),
+    None,
+    "Serve this inherited descriptor of /dev/fuse, which somebody else has mounted, instead of mounting.",
+    computed="mounts by itself",
+)
+
+LOG_LEVEL: Option[str] = Option(
+    "log_level",
+    RUNNING,
+    units.choice("debug", "info", "warning", "error"),
+    "info",
+    "How much the daemon logs: to stderr in the foreground, else to a file that `ossmount status` names.",
+)
+
+OPTIONS: tuple[Option[Any], ...] = (
+    ENDPOINT,
+    REGION,
+    PATH_STYLE,
+    CREDENTIALS,
+    ANONYMOUS,
+    PROXY,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    ALLOW_OTHER,
+    UID,
+    GID,
+    UMASK,
+    NO_SYMLINK,
+    ATTR_TIMEOUT,
+    ENTRY_TIMEOUT,
+    NEGATIVE_TIMEOUT,
+    METADATA_DIR,
+    MEMORY_LIMIT,
+    READAHEAD_SIZE,
+    READAHEAD_COUNT,
+    FETCH_WORKERS,
+    CONNECTIONS,
+    CHANNEL,
+    OPEN,
+    CLOSE_TO_OPEN,
+    DIRECT_IO,
+    READ_AHEAD_KB,
+    MAX_BACKGROUND,
+    FUSE_FD,
+    LOG_LEVEL,
+)
+BY_NAME: dict[str, Option[Any]] = {option.name: option for option in OPTIONS}
+GROUPS: tuple[str, ...] = tuple(dict.fromkeys(option.group for option in OPTIONS))
+
+#: Names behind -o that say what is always so; they are accepted and change nothing.
+ALWAYS_SO: dict[str, str] = {
+    "ro": "the mount is read-only",
+    "default_permissions": "the kernel checks the mode bits",
+    "nosuid": "set-user-id bits mean nothing",
+    "nodev": "there are no devices",
+    "noatime": "access times are not kept",
+}
+#: Names behind -o that ask for what ossmount does not do.
+REFUSED: dict[str, str] = {
+    "rw": "ossmount mounts read-only; leave rw away",
+    "suid": "ossmount mounts with nosuid; leave suid away",
+    "dev": "ossmount mounts with nodev; leave dev away",
+}
+#: Options that cannot be set together, with what to do about it. A value of None means any value.
+CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...] = (
+    (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
+    (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
+    (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
+    (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),
+)

@@ -1,0 +1,146 @@
+"""How the text of an option becomes a value, and how the value is shown again."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+_SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Unit(Generic[T]):
+    """A kind of value. parse raises ValueError with what was expected; show gives what status and the log may print."""
+
+    metavar: str
+    parse: Callable[[str], T]
+    show: Callable[[T], str] = str
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ValueError("a size is a number of bytes, or one with K, M, G or T (powers of 1024): 512M")
+    return int(float(match[1]) * (1 << _SIZES[match[2].upper()]))
+
+
+def show_size(size: int | None) -> str:
+    if size is None:
+        return ""
+    for letter in "TGMK":
+        if size and size % (1 << _SIZES[letter]) == 0:
+            return f"{size >> _SIZES[letter]}{letter}"
+    return str(size)
+
+
+def _seconds(text: str) -> float:
+    if text.strip().lower() in ("inf", "infinite"):
+        return math.inf
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|[smhd]?)", text.strip(), re.ASCII)
+    if match is None:
+        raise ValueError("a time is a number of seconds, or one with ms, s, m, h or d, or inf: 90, 1.5, 10m")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def show_seconds(seconds: float) -> str:
+    return f"{seconds:g}"
+
+
+def _positive_seconds(text: str) -> float:
+    value = _seconds(text)
+    if not 0 < value < math.inf:
+        raise ValueError("the time must be more than 0 and not infinite")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("", "1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("expected true or false (or yes, no, on, off, 1, 0)")
+
+
+def show_boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _octal(text: str) -> int:
+    if not re.fullmatch(r"(0o)?[0-7]{1,4}", text.strip()) or int(text, 8) > 0o777:
+        raise ValueError("a umask is octal, at most 777: 022")
+    return int(text, 8)
+
+
+def _path(text: str) -> Path | None:
+    if "\0" in text:
+        raise ValueError("a path has no NUL character")
+    return Path(text).expanduser().absolute() if text else None
+
+
+def _proxy(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError("a proxy is written http://[USER:PASSWORD@]HOST:PORT")
+    return parts.geturl()
+
+
+def show_proxy(text: str) -> str:
+    """The proxy without its password."""
+    head, at, tail = text.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else text
+
+
+def show_optional(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+TEXT: Unit[str] = Unit("TEXT", str)
+SIZE: Unit[int] = Unit("SIZE", _size, show_size)
+SIZE_OR_COMPUTED: Unit[int | None] = Unit("SIZE", _size, show_size)
+SECONDS: Unit[float] = Unit("SECONDS", _seconds, show_seconds)
+POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)
+BOOLEAN: Unit[bool] = Unit("", _boolean, show_boolean)
+UMASK: Unit[int] = Unit("OCTAL", _octal, "{:03o}".format)
+PATH: Unit[Path | None] = Unit("PATH", _path, show_optional)
+PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)
+
+
+def number(metavar: str, least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers between two bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def count(least: int, most: int) -> Unit[int]:
+    return Unit("N", number("N", least, most))
+
+
+def optional_count(metavar: str, least: int, most: int) -> Unit[int | None]:
+    return Unit(metavar, number(metavar, least, most), show_optional)
+
+
+def choice(*words: str) -> Unit[str]:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text
+
+    return Unit("|".join(words), parse)

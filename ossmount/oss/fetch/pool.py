@@ -1,0 +1,175 @@
+"""The daemon's end of the data plane: spreads fetches over the fetch processes and hands out what they report.
+
+Concurrency: everything here runs on the event loop's thread. fetch(), promote() and cancel() only append to a process's
+outbox and wake its writer task, so that all fetches of one turn of the loop leave in one send(). For each process one
+Slot lives as long as the pool, and one task (Slot.run) that starts the process, again when it ends. A fetch is in
+exactly one slot's `pending` until its done is called; done is never called while a process that could still write its
+targets lives (a dead or stuck process is killed and waited for first).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import trio
+
+from ossmount.config import Credentials, FetchConfig, SourceConfig
+from ossmount.errors import Unavailable
+from ossmount.oss.endpoint import endpoint_of
+from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.process import FetchProcess
+from ossmount.oss.fetch.proxies import proxy_of
+from ossmount.oss.fetch.settings import WorkerSettings
+from ossmount.oss.fetch.slot import Pending, Slot
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two questions for the credentials.
+_RENEW: Final = 1.0
+
+
+class FetchPool:
+    """A Fetcher over fetch processes that receive into the slab."""
+
+    def __init__(
+        self,
+        source: SourceConfig,
+        config: FetchConfig,
+        slab_fd: int,
+        slab_size: int,
+        *,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """environment: where the proxy variables and those for the processes are looked up, once.
+
+        Raises ValueError, with a message for the user, for an endpoint or a proxy that cannot be used.
+        """
+        count = config.workers or max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+        endpoint = endpoint_of(source)
+        settings = WorkerSettings(
+            bucket=source.bucket,
+            endpoint=(endpoint.host, endpoint.port, endpoint.tls, endpoint.host_header, endpoint.base),
+            region=source.region,
+            connections=max(1, -(-config.connections // count)),
+            connect_timeout=source.connect_timeout,
+            timeout=source.timeout,
+            proxy=proxy_of(endpoint, source.proxy, environment),
+        )
+        self._source = source
+        self._timeout = source.timeout
+        self._credentials = Credentials()
+        self._generation = 0  # how often the credentials have changed
+        self._asked = -_RENEW  # when the credentials were
+        self._number = 0
+        self._where: dict[int, Slot] = {}
+        self._closed = False
+
+        def start() -> FetchProcess:
+            return FetchProcess(settings, slab_fd, slab_size, environment)
+
+        self._slots = [Slot(index, start, self._where, self._credentials_message, self._renewed) for index in range(count)]
+
+    def __repr__(self) -> str:
+        return f"<FetchPool of {len(self._slots)} processes, {len(self._where)} fetches>"
+
+    # ---- Fetcher
+
+    def fetch(self, request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:
+        """Starts a fetch and returns its number. After run() has ended, done is called with Unavailable before it returns.
+
+        No progress is reported of a whole object: its bytes are not to be seen before they are verified.
+        """
+        self._number = number = self._number + 1
+        now = time.monotonic()
+        if self._closed:
+            done(Unavailable("the fetch processes are shut down"))
+            return number
+        if now - self._asked >= _RENEW:
+            self._renew_credentials(now)
+        slot = self._slots[0]
+        for other in self._slots:
+            if other.load < slot.load:
+                slot = other
+        self._where[number] = slot
+        slot.add(number, Pending(request, done, progress, now + self._timeout, request.demand, self._generation))
+        return number
+
+    def promote(self, number: int) -> None:
+        """A reader waits now for what was readahead: its deadline counts from now."""
+        slot = self._where.get(number)
+        if slot is not None:
+            slot.promote(number, time.monotonic() + self._timeout)
+
+    def cancel(self, number: int) -> None:
+        """Nobody waits any more: done is called soon, with Unavailable unless the bytes were nearly there."""
+        slot = self._where.get(number)
+        if slot is not None:
+            slot.cancel(number)
+
+    # ---- daemon
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Owns the processes until cancelled, then ends them and fails what is not done.
+
+        Calls started once every process answers. Raises RuntimeError when one cannot be started at all.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                for slot in self._slots:
+                    nursery.start_soon(slot.run)
+                for slot in self._slots:
+                    await slot.ready.wait()
+                started()
+        finally:
+            self._closed = True
+            for slot in self._slots:
+                slot.abandon(Unavailable("the fetch processes are shut down"))
+
+    def pids(self) -> list[int]:
+        """Of the processes that run now."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    def facts(self) -> dict[str, object]:
+        """Counters since the start and what is under way."""
+        totals: dict[str, object] = {}
+        sums: dict[str, int] = {}
+        for slot in self._slots:
+            for counters in (slot.counters, slot.former_counters):
+                for name, value in counters.items():
+                    sums[name] = sums.get(name, 0) + value
+        totals.update(sums)
+        totals["processes"] = len(self._slots)
+        totals["pids"] = self.pids()
+        totals["restarts"] = sum(slot.restarts for slot in self._slots)
+        totals["outstanding"] = len(self._where)
+        return totals
+
+    def _credentials_message(self) -> wire.Message:
+        self._renew_credentials(time.monotonic(), push=False)
+        credentials = self._credentials
+        return (wire.CREDENTIALS, credentials.access_key_id, credentials.access_key_secret, credentials.security_token)
+
+    def _renewed(self, generation: int) -> bool:
+        """There are other credentials now than those of that generation, and the processes were told."""
+        self._renew_credentials(time.monotonic())
+        return self._generation != generation
+
+    def _renew_credentials(self, now: float, *, push: bool = True) -> None:
+        """Asks for the credentials and tells the processes when they have changed; the last good ones serve on."""
+        self._asked = now
+        try:
+            credentials = self._source.credentials()
+        except Exception:
+            _log.exception("no new credentials: the last ones are used on")
+            return
+        if credentials != self._credentials:
+            self._credentials = credentials
+            self._generation += 1
+            if push:
+                for slot in self._slots:
+                    slot.tell_credentials()

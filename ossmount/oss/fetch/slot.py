@@ -1,0 +1,251 @@
+"""One place of the pool: a fetch process at a time, and the fetches that it was given."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
+from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.process import FetchProcess
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
+
+_log = logging.getLogger(__name__)
+
+#: How often a fetch is repeated because the process that carried it died.
+_MAX_REPEATS: Final = 2
+#: Seconds after its deadline at which a fetch proves that its process is stuck.
+_STUCK: Final = 5.0
+#: Seconds between two looks for a stuck process.
+_WATCH: Final = 1.0
+#: Seconds before a process that did not even start is started again, at first and at most.
+_RESTART: Final = (0.1, 5.0)
+#: What one fetch costs a process beyond its bytes, in bytes; to spread small and large fetches alike.
+_FETCH_COST: Final = 128 << 10
+
+
+@dataclass(slots=True)
+class Pending:
+    """A fetch that is not done."""
+
+    request: FetchRequest
+    done: FetchDone
+    progress: FetchProgress | None
+    deadline: float
+    demand: bool
+    generation: int  # of the credentials when it was started
+    repeats: int = 0
+    denied: bool = False
+    cancelled: bool = False
+
+
+class Slot:
+    """Lives as long as the pool, and starts a new process whenever one ends. See the pool on concurrency."""
+
+    def __init__(
+        self,
+        index: int,
+        start: Callable[[], FetchProcess],
+        where: dict[int, Slot],
+        credentials_message: Callable[[], wire.Message],
+        renewed: Callable[[int], bool],
+    ) -> None:
+        self._index = index
+        self._start = start
+        self._where = where
+        self._credentials_message = credentials_message
+        self._renewed = renewed
+        self._pending: dict[int, Pending] = {}
+        self._outbox: list[wire.Message] = []
+        self._wake = trio.lowlevel.ParkingLot()
+        self._answered = False  # the process that runs now has sent something
+        self.process: FetchProcess | None = None
+        self.ready = trio.Event()  # a process has answered once
+        self.load = 0  # bytes under way, with a share for each fetch
+        self.restarts = 0
+        self.counters: dict[str, int] = {}
+        self.former_counters: dict[str, int] = {}  # of the processes that ended
+
+    def __repr__(self) -> str:
+        return f"<Slot {self._index}: {self.process and self.process.pid}, {len(self._pending)} fetches>"
+
+    def add(self, number: int, pending: Pending) -> None:
+        self._pending[number] = pending
+        self.load += pending.request.length + _FETCH_COST
+        self._tell(_start_message(number, pending))
+
+    def promote(self, number: int, deadline: float) -> None:
+        pending = self._pending[number]
+        pending.demand = True
+        pending.deadline = max(pending.deadline, deadline)
+        self._tell((wire.PROMOTE, number, pending.deadline))
+
+    def cancel(self, number: int) -> None:
+        self._pending[number].cancelled = True
+        self._tell((wire.CANCEL, number))
+
+    def tell_credentials(self) -> None:
+        self._tell(self._credentials_message())
+
+    def abandon(self, failure: OssMountError) -> None:
+        """Ends all fetches. Only without a process."""
+        for number in list(self._pending):
+            self._finish(number, failure)
+
+    async def run(self) -> None:
+        """Keeps a process running until cancelled."""
+        pause = _RESTART[0]
+        while True:
+            try:
+                status = await self._run_once()
+            except OSError as error:
+                if not self.ready.is_set():
+                    raise
+                status = -1
+                _log.warning("fetch process %d cannot be started: %s", self._index, error.strerror)
+            self.restarts += 1
+            if not self._answered and not self.ready.is_set():
+                raise RuntimeError(f"fetch process {self._index} does not start: status {status}, see its message on stderr")
+            _log.warning("fetch process %d ended with status %d: starting a new one", self._index, status)
+            self._requeue()
+            if self._answered:
+                pause = _RESTART[0]
+            else:
+                await trio.sleep(pause)
+                pause = min(_RESTART[1], pause * 2)
+
+    async def _run_once(self) -> int:
+        """One process from start to end; its exit status."""
+        self._answered = False
+        self.process = process = self._start()
+        self._outbox.insert(0, self._credentials_message())
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, process)
+                nursery.start_soon(self._watch, process)
+                await self._read(process)
+                nursery.cancel_scope.cancel()
+        finally:
+            status = await process.end()
+            self.process = None
+            for name, value in self.counters.items():
+                self.former_counters[name] = self.former_counters.get(name, 0) + value
+            self.counters = {}
+        return status
+
+    async def _write(self, process: FetchProcess) -> None:
+        """Sends the outbox whenever there is something in it, all in one piece."""
+        control = process.control
+        while True:
+            if not self._outbox:
+                await self._wake.park()
+            messages, self._outbox = self._outbox, []
+            unsent = memoryview(wire.pack(messages))
+            while unsent:
+                try:
+                    unsent = unsent[control.send(unsent) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(control)
+                except OSError as error:
+                    _log.debug("fetch process %d takes no more: %s", self._index, error)
+                    return  # _read() sees the end
+
+    async def _read(self, process: FetchProcess) -> None:
+        """Takes reports until the process ends."""
+        control, unpacker = process.control, wire.Unpacker()
+        while True:
+            await trio.lowlevel.wait_readable(control)
+            try:
+                data = control.recv(1 << 18)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                return
+            if not data:
+                return
+            for message in unpacker.feed(data):
+                self._take(message)
+
+    async def _watch(self, process: FetchProcess) -> None:
+        """Kills a process that is stuck: a fetch of it is well over its deadline."""
+        while True:
+            await trio.sleep(_WATCH)
+            late = time.monotonic() - _STUCK
+            if any(pending.deadline < late for pending in self._pending.values()):
+                _log.error("fetch process %d (pid %d) is stuck: it is killed", self._index, process.pid)
+                process.kill()
+                return
+
+    def _take(self, message: wire.Message) -> None:
+        kind = message[0]
+        if kind == wire.DONE:
+            _, number, failure, text = message
+            if failure != Denied.__name__ or not self._ask_again(number):
+                self._finish(number, wire.FAILURES[failure](text) if failure else None)
+        elif kind == wire.PROGRESS:
+            pending = self._pending.get(message[1])
+            if pending is not None and pending.progress is not None:
+                _guarded(pending.progress, message[2])
+        elif kind == wire.COUNTERS:
+            self.counters = message[1]
+        elif kind == wire.READY:
+            self._answered = True
+            self.ready.set()
+
+    def _ask_again(self, number: int) -> bool:
+        """A fetch was denied: starts it once more if the credentials have changed meanwhile, as they do when they expire."""
+        pending = self._pending.get(number)
+        if pending is None or pending.cancelled or pending.denied or not self._renewed(pending.generation):
+            return False
+        pending.denied = True
+        self._tell(_start_message(number, pending))
+        return True
+
+    def _finish(self, number: int, failure: OssMountError | None) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            _log.error("fetch process %d reports fetch %d, which it does not have", self._index, number)
+            return
+        del self._where[number]
+        self.load -= pending.request.length + _FETCH_COST
+        _guarded(pending.done, failure)
+
+    def _tell(self, message: wire.Message) -> None:
+        self._outbox.append(message)
+        if self._wake:
+            self._wake.unpark()
+
+    def _requeue(self) -> None:
+        """What the ended process did not do is given to the next one."""
+        now = time.monotonic()
+        self._outbox = []
+        for number, pending in list(self._pending.items()):
+            pending.repeats += 1
+            if pending.cancelled:
+                self._finish(number, Unavailable("cancelled: nobody waits any more"))
+            elif pending.deadline <= now:
+                self._finish(number, DeadlineExceeded("the fetch process did not answer before the deadline"))
+            elif pending.repeats > _MAX_REPEATS:
+                self._finish(number, Unavailable(f"{pending.repeats} fetch processes died of this request"))
+            else:
+                self._outbox.append(_start_message(number, pending))
+
+
+def _start_message(number: int, pending: Pending) -> wire.Message:
+    version, start, length, targets, _ = pending.request
+    key, etag, size = version
+    wants_progress = pending.progress is not None
+    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, wants_progress, pending.deadline)
+
+
+def _guarded(callback: Callable[..., None], argument: object) -> None:
+    """Calls what the data path gave; a defect there must not stop the other fetches."""
+    try:
+        callback(argument)
+    except Exception:
+        _log.exception("a callback of a fetch failed")

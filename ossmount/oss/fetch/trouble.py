@@ -1,0 +1,58 @@
+"""What went wrong with one attempt, and whether another attempt makes sense."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from ossmount.errors import Damaged, DeadlineExceeded, OssMountError, Throttled, Unavailable
+from ossmount.oss.answers import failure_of, parse_refusal
+from ossmount.oss.fetch.answer import Head
+
+
+class Retry(enum.Enum):
+    """What the worker does about a trouble, as long as the deadline allows."""
+
+    NEVER = "never"
+    AT_ONCE = "at once"  # a kept-alive connection that the server had closed meanwhile: says nothing about the server
+    SOON = "soon"  # transport: jittered exponential backoff
+    LATER = "later"  # throttled: the same, from a longer delay on
+    ONCE = "once"  # damaged: one more attempt from the first byte on
+
+
+_RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
+
+
+class Trouble(Exception):
+    """One failed attempt: what the fetch fails with if it stays the last, and whether to try again."""
+
+    def __init__(self, failure: type[OssMountError], retry: Retry, text: str) -> None:
+        super().__init__(text)
+        self.failure = failure
+        self.retry = retry
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<Trouble {self.failure.__name__} ({self.retry.value}): {self.text}>"
+
+
+def transport(text: str) -> Trouble:
+    """The network failed: connect errors, resets, truncated bodies."""
+    return Trouble(Unavailable, Retry.SOON, text)
+
+
+def stalled(text: str) -> Trouble:
+    """Nothing came for too long."""
+    return Trouble(DeadlineExceeded, Retry.SOON, text)
+
+
+def damaged(text: str) -> Trouble:
+    """An answer that cannot be right."""
+    return Trouble(Damaged, Retry.ONCE, text)
+
+
+def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
+    """The trouble that an answer other than 200 and 206 stands for. 403, 404, 412 and 416 are never repeated."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers.items()}
+    failure = failure_of(parse_refusal(head.status, headers, body), f"GET {key!r}", listed=True)
+    return Trouble(type(failure), _RETRIES.get(type(failure), Retry.NEVER), str(failure))

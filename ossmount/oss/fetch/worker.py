@@ -1,0 +1,371 @@
+"""A fetch process: one thread, one epoll, its share of the connections, bodies received straight into the slab.
+
+Started by ossmount.oss.fetch.process; talks to the daemon as ossmount.oss.fetch.wire says; ends when the daemon does.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ossmount.config import Credentials, SourceConfig
+from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
+from ossmount.oss.endpoint import Endpoint
+from ossmount.oss.fetch import backoff, wire
+from ossmount.oss.fetch.connection import Connection, State, Timeouts
+from ossmount.oss.fetch.exchange import RequestWriter
+from ossmount.oss.fetch.job import Job
+from ossmount.oss.fetch.jobs import JobQueue
+from ossmount.oss.fetch.pace import Pace
+from ossmount.oss.fetch.resolver import Address, Resolver
+from ossmount.oss.fetch.settings import WorkerSettings
+from ossmount.oss.fetch.transport import Tunnel
+from ossmount.oss.fetch.trouble import Retry, Trouble, damaged, transport
+from ossmount.oss.signing import Signer
+
+if TYPE_CHECKING:
+    import ssl
+
+#: Bytes that one recv() of a head may take; what of the body comes along is copied, the rest is not.
+_SCRATCH: Final = 16 << 10
+#: Seconds between two looks at the timeouts while anything is under way.
+_SWEEP: Final = 0.25
+#: Seconds after which an idle connection is not trusted any more: OSS closes after about 60, NAT gateways forget silently.
+_MAX_IDLE: Final = 30.0
+#: Seconds after which a connection is closed when idle, so that connections follow DNS.
+_MAX_AGE: Final = 300.0
+#: A cancelled fetch that misses no more than this is finished: that costs less than a new connection.
+_FINISH_ANYWAY: Final = 512 << 10
+
+
+_CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
+
+
+class Worker:
+    """Carries jobs over connections until the daemon closes the control socket."""
+
+    def __init__(self, control: socket.socket, slab: memoryview, settings: WorkerSettings) -> None:
+        self.scratch = memoryview(bytearray(_SCRATCH))
+        self.tls_session: ssl.SSLSession | None = None
+        self._slab = slab
+        self._control = control
+        self._unpacker = wire.Unpacker()
+        self._outgoing: list[wire.Message] = []
+        self._unsent = b""
+        self._poller = select.epoll()
+        self._limit = settings.connections
+        self._timeouts = _timeouts(settings)
+        self._credentials = Credentials()
+        self._generation = 0  # of the credentials
+        endpoint = Endpoint(*settings.endpoint)
+        self._tunnel = _tunnel(endpoint, settings)
+        self._writer = _request_writer(endpoint, settings, lambda: self._credentials)
+        proxy = settings.proxy
+        self._resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
+        self._connections: dict[int, Connection] = {}
+        self._idle: dict[Connection, float] = {}  # since when; the last one is used first
+        self._jobs: dict[int, Job] = {}  # all that are not done
+        self._queue = JobQueue()
+        self._now = time.monotonic()
+        self._pace = Pace(self._now)
+        self._next_sweep = 0.0
+        self.counters = dict.fromkeys(
+            ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
+        )
+        control.setblocking(False)
+        self._poller.register(control, select.EPOLLIN)
+        self._poller.register(self._resolver.fileno(), select.EPOLLIN)
+        self._outgoing.append((wire.READY,))
+
+    def run(self) -> None:
+        """Until the daemon closes its end."""
+        control, resolver = self._control.fileno(), self._resolver.fileno()
+        poll, connections = self._poller.poll, self._connections
+        while True:
+            self._flush()
+            ready = poll(self._patience())
+            self._now = now = time.monotonic()
+            for fd, events in ready:
+                connection = connections.get(fd)
+                if connection is not None:
+                    connection.ready(now)
+                elif fd == resolver:
+                    self._resolver.arrived()
+                elif fd == control and events & ~select.EPOLLOUT and not self._listen():
+                    return
+            self._queue.due(now)
+            if now >= self._next_sweep:
+                self._sweep(now)
+            self._dispatch()
+
+    # ---- the daemon
+
+    def _listen(self) -> bool:
+        """Takes the daemon's messages; False when it is gone."""
+        try:
+            data = self._control.recv(1 << 18)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except ConnectionResetError:
+            return False
+        for message in self._unpacker.feed(data):
+            kind = message[0]
+            if kind == wire.START:
+                self._start(message)
+            elif kind == wire.PROMOTE:
+                self._promote(message[1], message[2])
+            elif kind == wire.CANCEL:
+                self._cancel(message[1])
+            elif kind == wire.CREDENTIALS:
+                self._credentials = Credentials(*message[1:])
+                self._generation += 1
+        return bool(data)
+
+    def _flush(self) -> None:
+        """Sends what the daemon has not been told yet, in one piece."""
+        if self._outgoing:
+            # before the reports: who is told that a fetch is done finds it in the counters
+            self._unsent += wire.pack([(wire.COUNTERS, self.counters), *self._outgoing])
+            self._outgoing = []
+            mask = select.EPOLLIN | select.EPOLLOUT
+        elif self._unsent:
+            mask = select.EPOLLIN
+        else:
+            return
+        had_to_wait = mask == select.EPOLLIN
+        try:
+            self._unsent = self._unsent[self._control.send(self._unsent) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except (BrokenPipeError, ConnectionResetError):
+            self._unsent = b""  # the daemon is gone: the next recv() says so
+        if bool(self._unsent) or had_to_wait:
+            self._poller.modify(self._control, select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0))
+
+    def _start(self, message: wire.Message) -> None:
+        try:
+            job = Job(message, self._slab)
+        except ValueError as error:
+            self._outgoing.append((wire.DONE, message[1], OssMountError.__name__, str(error)))
+            return
+        self._jobs[job.number] = job
+        self._queue.add(job)
+
+    def _promote(self, number: int, deadline: float) -> None:
+        job = self._jobs.get(number)
+        if job is not None:
+            job.demand = True
+            job.deadline = max(job.deadline, deadline)
+            self._queue.promote(number)
+
+    def _cancel(self, number: int) -> None:
+        job = self._jobs.get(number)
+        if job is None:
+            return
+        if job.connection is None:
+            self._queue.remove(number)
+        elif job.missing <= _FINISH_ANYWAY and job.connection.reached:
+            job.cancelled = True
+            return
+        else:
+            job.connection.close()
+        self._end(job, _CANCELLED)
+
+    def _end(self, job: Job, trouble: Trouble | None) -> None:
+        """The job is over: tells the daemon."""
+        del self._jobs[job.number]
+        if trouble is None:
+            self._outgoing.append((wire.DONE, job.number, "", ""))
+        else:
+            self._outgoing.append((wire.DONE, job.number, trouble.failure.__name__, trouble.text))
+
+    # ---- connections tell
+
+    def finished(self, connection: Connection, job: Job) -> None:
+        """All bytes are in: verifies them, and gives the connection its next job."""
+        self._pace.answered(self._now)
+        counters = self.counters
+        counters["requests"] += 1
+        counters["bytes"] += job.length - job.started_at
+        if job.crc64 is not None and job.scatter.crc64() != job.crc64:
+            self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
+        else:
+            self._end(job, None)
+        self._release(connection)
+
+    def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
+        """An attempt failed: another one later, or the end of the job."""
+        self.counters["requests"] += 1
+        self.counters["bytes"] += job.scatter.received - job.started_at
+        if not connection.reached:
+            self._resolver.failed(connection.address, self._now)
+        self._again(job, trouble)
+        self._release(connection)
+
+    def progressed(self, job: Job) -> None:
+        job.reported = job.scatter.received
+        self._outgoing.append((wire.PROGRESS, job.number, job.reported))
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.pop(connection.fileno(), None)
+        self._idle.pop(connection, None)
+
+    def _again(self, job: Job, trouble: Trouble) -> None:
+        """Decides what follows a failed attempt."""
+        now = self._now
+        if trouble.retry is Retry.LATER:
+            self._pace.throttled(now)
+        else:
+            self._pace.answered(now)
+        if trouble.retry is Retry.ONCE:
+            job.damages += 1
+            job.restart()
+        job.attempts = 1 if job.scatter.received > job.started_at else job.attempts + 1
+        self._count(trouble)
+        wait = backoff.delay(trouble.retry, job.attempts, job.damages, random.random)
+        if job.cancelled or wait is None or now + wait >= job.deadline:
+            self._end(job, _CANCELLED if job.cancelled else trouble)
+            return
+        if trouble.retry is not Retry.AT_ONCE:
+            job.trouble = trouble
+        self.counters["retries"] += 1
+        self._queue.delay(job, now + wait)
+
+    def _count(self, trouble: Trouble) -> None:
+        name = {
+            Retry.AT_ONCE: "reused_closed",
+            Retry.LATER: "throttled",
+            Retry.ONCE: "damaged",
+        }.get(trouble.retry)
+        if trouble.failure is DeadlineExceeded:
+            name = "timeouts"
+        if name is not None:
+            self.counters[name] += 1
+
+    def _release(self, connection: Connection) -> None:
+        if connection.state is State.IDLE:
+            if self._now - connection.opened > _MAX_AGE:
+                connection.close()
+            else:
+                self._idle[connection] = self._now
+
+    # ---- work
+
+    def _dispatch(self) -> None:
+        """Gives waiting jobs to idle and new connections, as fast as OSS takes them. A share is kept free for demand."""
+        self._queue.due(self._now)
+        reserved = self._limit // 8 or (1 if self._limit > 1 else 0)
+        while len(self._queue):
+            busy = len(self._connections) - len(self._idle)
+            if busy >= self._limit or self._pace.wait(self._now) > 0.0:
+                return
+            job = self._queue.take(readahead=busy < self._limit - reserved)
+            if job is None or not self._carry(job):
+                return
+
+    def _carry(self, job: Job) -> bool:
+        """Puts a job on a connection; False when there is no address yet."""
+        try:
+            connection = self._idle_connection() or self._new_connection()
+            if connection is None:
+                self._queue.put_back(job)
+                return False
+            request = self._writer.get(job)
+        except Trouble as trouble:
+            job.started_at = job.scatter.received
+            self._again(job, trouble)
+            return True
+        self._pace.started(self._now)
+        connection.begin(job, request, self._now)
+        return True
+
+    def _idle_connection(self) -> Connection | None:
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if self._now - since <= _MAX_IDLE:
+                return connection
+            connection.close()
+        return None
+
+    def _new_connection(self) -> Connection | None:
+        """Raises Trouble when no connection can even be begun."""
+        address = self._resolver.next(self._now)
+        if address is None:
+            return None
+        connection = self._connect(address)
+        self._connections[connection.fileno()] = connection
+        self.counters["connections"] += 1
+        return connection
+
+    def _connect(self, address: Address) -> Connection:
+        try:
+            return Connection(self, self._poller, address, self._tunnel, self._timeouts, self._now)
+        except OSError as error:
+            self._resolver.failed(address, self._now)
+            raise transport(f"{address[1][0]}: {error.strerror}") from None
+
+    def _sweep(self, now: float) -> None:
+        """Timeouts, deadlines, idle connections."""
+        self._next_sweep = now + _SWEEP
+        for connection in list(self._connections.values()):
+            job = connection.job
+            if job is not None and job.deadline <= now:
+                connection.close()
+                self._end(job, _overdue(job))
+            elif job is not None and connection.expires <= now:
+                connection.time_out()
+        for job in self._queue.expire(now):
+            self._end(job, _overdue(job))
+        for connection in [connection for connection, since in self._idle.items() if now - since > _MAX_IDLE]:
+            connection.close()
+
+    def _patience(self) -> float:
+        """Seconds until something must be looked at without being asked."""
+        if not self._jobs:
+            return 10.0 if self._connections else 3600.0
+        times = [self._next_sweep - self._now]
+        due = self._queue.next_due()
+        if due is not None:
+            times.append(due - self._now)
+        wait = self._pace.wait(self._now)
+        if wait and len(self._queue):
+            times.append(wait)
+        return max(0.0, min(times))
+
+
+def _overdue(job: Job) -> Trouble:
+    """What a job ends with at its deadline: what its last attempt failed with, where there was one."""
+    if job.trouble is not None:
+        return Trouble(job.trouble.failure, Retry.NEVER, f"{job.trouble.text}; no success before the deadline")
+    return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
+
+
+def _timeouts(settings: WorkerSettings) -> Timeouts:
+    """A quarter of the deadline at most for silence, so that there is time to try again."""
+    silence = min(15.0, settings.timeout / 4)
+    return Timeouts(min(settings.connect_timeout, settings.timeout), silence, silence)
+
+
+def _tunnel(endpoint: Endpoint, settings: WorkerSettings) -> Tunnel:
+    if not endpoint.tls:
+        return Tunnel()
+    from ossmount.oss.fetch.tls import client_context
+
+    connect = ""
+    if settings.proxy:
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        connect = f"CONNECT {host}:{endpoint.port} HTTP/1.1\r\nHost: {host}:{endpoint.port}\r\n"
+        if settings.proxy[2]:
+            connect += f"Proxy-Authorization: {settings.proxy[2]}\r\n"
+        connect += "\r\n"
+    return Tunnel(connect.encode(), client_context(), endpoint.host)
+
+
+def _request_writer(endpoint: Endpoint, settings: WorkerSettings, credentials: Any) -> RequestWriter:
+    source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
+    proxied = settings.proxy is not None and not endpoint.tls
+    authorization = settings.proxy[2] if settings.proxy else ""
+    return RequestWriter(endpoint, Signer(source), proxy_authorization=authorization, absolute=proxied)

@@ -1,0 +1,179 @@
+"""Requests of the control plane through oss2's session and signatures, blocking, made in worker threads.
+
+The one place where exceptions of requests, urllib3 and the socket become ours.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import oss2
+import oss2.exceptions
+import oss2.http
+import requests
+import requests.adapters
+
+from ossmount.config import SourceConfig
+from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
+from ossmount.oss.answers import failure_of, parse_refusal
+from ossmount.oss.endpoint import encode_query, endpoint_of, quote_name, region_name
+from ossmount.oss.trust import client_context
+
+#: A page of 1,000 keys of 1,023 bytes, each byte percent-encoded, stays below 5 MiB.
+MAX_BODY = 8 << 20
+_CHUNK = 64 << 10
+
+
+class Answer(NamedTuple):
+    """A 2xx answer; the names of the headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Session:
+    """Connections to one bucket, `connections` of them kept alive. Its requests may be made from several threads."""
+
+    def __init__(self, source: SourceConfig, connections: int) -> None:
+        self._source = source
+        self._endpoint = endpoint_of(source)
+        self._region = region_name(source.region)
+        self._proxies = {"http": source.proxy, "https": source.proxy} if source.proxy else None
+        logging.getLogger("oss2").setLevel(logging.WARNING)  # at DEBUG it logs security tokens
+        kind = _Adapter if self._endpoint.tls else requests.adapters.HTTPAdapter  # authorities take 50 ms to load
+        self._session = oss2.Session(adapter=kind(pool_connections=1, pool_maxsize=connections))
+        inner = self._session.session
+        inner.trust_env = False  # else ~/.netrc would replace the signature; proxies come from the configuration
+        inner.get_redirect_target = lambda _response: None  # not followed: a signature is for one host
+        inner.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+
+    def __repr__(self) -> str:
+        return f"<Session {self._endpoint.origin}{self._endpoint.base}>"
+
+    @property
+    def origin(self) -> str:
+        return self._endpoint.origin
+
+    def request(self, method: str, key: bytes, query: Mapping[str, str], deadline: float) -> Answer:
+        """Makes one request and reads its body, until time.monotonic() is deadline. Raises ossmount.errors.
+
+        The key is UTF-8; b"" asks the bucket itself.
+        """
+        what = _describe(method, key, query)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(f"{what}: no time left")
+        # A third of the deadline for a silent connection leaves time for two more attempts.
+        timeout = (min(self._source.connect_timeout, left), min(max(self._source.timeout / 3, 1.0), left))
+        request = self._signed(method, key, query)
+        try:
+            response = self._session.do_request(request, timeout).response
+        except oss2.exceptions.RequestError as error:
+            raise self._failure(what, error.exception) from error
+        with response:
+            try:
+                body = _read(response, deadline)
+            except requests.RequestException as error:
+                raise self._failure(what, error) from error
+        if body is None:
+            raise DeadlineExceeded(f"{what}: the answer took longer than --timeout")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if 200 <= response.status_code < 300:
+            return Answer(response.status_code, headers, body)
+        raise failure_of(parse_refusal(response.status_code, headers, body), what)
+
+    def close(self) -> None:
+        self._session.session.close()
+
+    def _signed(self, method: str, key: bytes, query: Mapping[str, str]) -> Any:
+        # "%2F" in place of "/" keeps requests from taking "//", "." and ".." in a key for steps in a tree
+        url = self._endpoint.origin + self._endpoint.base + quote_name(key)
+        request = oss2.http.Request(
+            method,
+            url,
+            params=dict(query),
+            proxies=self._proxies,
+            region=self._region or None,
+            product="oss",
+            app_name="ossmount",
+        )
+        credentials = self._source.credentials()
+        if not credentials.anonymous:
+            auth = oss2.StsAuth(
+                credentials.access_key_id,
+                credentials.access_key_secret,
+                credentials.security_token,
+                auth_version=oss2.AUTH_VERSION_4 if self._region else oss2.AUTH_VERSION_1,
+            )
+            auth._sign_request(request, self._source.bucket, key.decode())
+        return request
+
+    def _failure(self, what: str, error: BaseException) -> OssMountError:
+        """What a failed exchange means, from the innermost exception that tells."""
+        origin = self._endpoint.origin
+        if isinstance(error, requests.exceptions.ProxyError):
+            return Unavailable(f"{what}: the proxy cannot be used: check --proxy")
+        chain = list(_causes(error))
+        for cause in chain:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return Denied(f"{what}: the certificate of {origin} is not valid: {cause.verify_message}")
+            if isinstance(cause, socket.gaierror):
+                return Unavailable(f"{what}: the host name of {origin} cannot be resolved ({cause.strerror}): check --endpoint")
+            if isinstance(cause, ssl.SSLError):
+                return Unavailable(f"{what}: TLS with {origin} failed ({cause.reason or cause}): does it speak https?")
+            if isinstance(cause, ConnectionRefusedError):
+                return Unavailable(f"{what}: {origin} refuses connections: check --endpoint")
+        if any(isinstance(cause, (TimeoutError, requests.Timeout)) for cause in chain):
+            return Unavailable(f"{what}: {origin} does not answer in time")
+        return Unavailable(f"{what}: the connection to {origin} failed: {chain[-1]}")
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Checks certificates with our context, also behind a proxy; these two methods are HTTPAdapter's only way in for one."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        self._context = client_context()
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+
+
+def _read(response: requests.Response, deadline: float) -> bytes | None:
+    """The whole body; None when it is not there by the deadline."""
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise requests.RequestException(f"the answer has more than {MAX_BODY} bytes")
+        if time.monotonic() > deadline:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and everything inside it: requests and urllib3 wrap causes in reason, args and __cause__."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [getattr(current, "reason", None), current.__cause__, current.__context__, *current.args]
+
+
+def _describe(method: str, key: bytes, query: Mapping[str, str]) -> str:
+    shown = {name: value for name, value in query.items() if name in ("prefix", "start-after", "symlink")}
+    name = key.decode("utf-8", "backslashreplace")
+    return f"{'LIST' if 'list-type' in query else method} {name}{'?' if shown else ''}{encode_query(shown)}"

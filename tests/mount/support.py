@@ -1,0 +1,213 @@
+"""Mounting through the real command line, and taking every mount away again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ossmount.channel.mounting import find_mount
+from ossmount.emulator.server import EmulatedServer
+
+LIMIT = 60.0  # seconds, against hanging only
+NOBODY = 65534
+ROOT = Path(__file__).parents[2]
+BUCKET = "data"
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Waits until the condition holds."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {LIMIT:g} s: {what}")
+        time.sleep(0.01)
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """Signals as a terminal starts programs with, whatever the tests were started with."""
+    return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
+
+
+def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
+    """The same command as another user. readable: who may read what root may, since the checkout may lie in root's home."""
+    extra = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"] if readable else []
+    return ["/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
+
+
+@dataclass
+class Mount:
+    """One mount that a test made."""
+
+    workshop: Workshop
+    path: Path
+    process: subprocess.Popen[bytes] | None = None  # of a daemon in the foreground
+
+    def status(self) -> dict[str, Any]:
+        done = self.workshop.run("status", str(self.path), "--json")
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    @property
+    def log(self) -> str:
+        return self.workshop.log(self.path)
+
+
+@dataclass
+class Workshop:
+    """A folder for one test: state, metadata, mountpoints, and the environment of the commands."""
+
+    folder: Path
+    server: EmulatedServer
+    user: str = "root"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OSS", "XDG_"))}
+        kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
+        self.environment = {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "OSS_ACCESS_KEY_ID": "test-id",
+            "OSS_ACCESS_KEY_SECRET": "test-secret",
+            "OSSMOUNT_ENDPOINT": self.server.url,
+            "OSSMOUNT_MEMORY_LIMIT": "32M",
+            "OSSMOUNT_METADATA_DIR": str(self.folder / "metadata"),
+            "OSSMOUNT_STATE_DIR": str(self.folder / "state"),
+            "OSSMOUNT_FETCH_WORKERS": "1",
+            "OSSMOUNT_TIMEOUT": "30",
+        }
+
+    def words(self, arguments: Sequence[str]) -> list[str]:
+        words = command(arguments)
+        return words if self.user == "root" else as_nobody(words, readable=True)
+
+    def run(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
+        """One command, to its end."""
+        return subprocess.run(
+            self.words(arguments),
+            env=self.changed(env),
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=LIMIT,
+            check=False,
+            cwd=self.folder,
+        )
+
+    def changed(self, env: Mapping[str, str | None] | None) -> dict[str, str]:
+        merged: dict[str, str | None] = {**self.environment, **(env or {})}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def mountpoint(self, name: str = "mount") -> Path:
+        path = self.folder / name
+        path.mkdir(mode=0o755, exist_ok=True)
+        if self.user != "root":
+            os.chown(path, NOBODY, NOBODY)
+        return path
+
+    def log(self, path: Path) -> str:
+        """What the daemon has logged: for the message of a test that fails."""
+        logs = [*(self.folder / "state").glob("*.log"), *self.folder.glob("foreground-*.log")]
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')}" for log in logs)
+
+    @contextlib.contextmanager
+    def mounted(
+        self,
+        *arguments: str,
+        source: str = f"oss://{BUCKET}",
+        name: str = "mount",
+        foreground: bool = False,
+        env: Mapping[str, str | None] | None = None,
+    ) -> Iterator[Mount]:
+        """Mounts, and unmounts whatever happens; a test that fails shows the daemon's log."""
+        path = self.mountpoint(name)
+        mount = Mount(self, path)
+        try:
+            if foreground:
+                mount.process = self._start_in_foreground([source, str(path), *arguments], env)
+            else:
+                done = self.run("mount", source, str(path), *arguments, env=env)
+                assert done.returncode == 0, f"mount failed with {done.returncode}: {done.stderr}"
+            yield mount
+        except BaseException as failure:
+            print(f"The daemon's log:\n{self.log(path)}\n({type(failure).__name__} in the test)")
+            self.take_away(mount, check=False)
+            raise
+        self.take_away(mount, check=True)
+
+    def _start_in_foreground(self, arguments: Sequence[str], env: Mapping[str, str | None] | None) -> subprocess.Popen[bytes]:
+        log = self.folder / f"foreground-{len(list(self.folder.glob('foreground-*')))}.log"
+        with open(log, "wb") as file:
+            words = self.words(["mount", "--foreground", *arguments])
+            process = subprocess.Popen(words, env=self.changed(env), stdout=file, stderr=file, cwd=self.folder)
+        eventually(lambda: b"is mounted at" in log.read_bytes() or process.poll() is not None, "the mount is ready")
+        if process.poll() is not None:
+            raise AssertionError(f"mount ended with {process.returncode}: {log.read_text(errors='replace')}")
+        return process
+
+    def take_away(self, mount: Mount, *, check: bool) -> None:
+        """Unmounts, gently first, and ends the daemon. Only what this test made is touched."""
+        try:
+            still = find_mount(str(mount.path)) is not None
+            if still:
+                done = self.run("umount", str(mount.path))
+                if check and done.returncode:
+                    raise AssertionError(f"umount failed with {done.returncode}: {done.stderr}\n{self.log(mount.path)}")
+        finally:
+            if find_mount(str(mount.path)) is not None:
+                self.run("umount", "--force", str(mount.path))
+            if find_mount(str(mount.path)) is not None:
+                subprocess.run(["umount", "--lazy", str(mount.path)], check=False, timeout=LIMIT)
+            self._end_daemons(mount)
+
+    def _end_daemons(self, mount: Mount) -> None:
+        if mount.process is not None:
+            try:
+                mount.process.wait(LIMIT / 2)
+            except subprocess.TimeoutExpired:
+                mount.process.kill()
+                mount.process.wait()
+                raise AssertionError(f"the daemon in the foreground did not end\n{self.log(mount.path)}") from None
+        for record in (self.folder / "state").glob("*.json"):
+            value = json.loads(record.read_text())
+            if value["mountpoint"] == str(mount.path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(value["pid"], signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def workshop(user: str = "root") -> Iterator[Workshop]:
+    """A workshop with a server of its own. Not in pytest's folder, which other users may not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="ossmount-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    try:
+        if user != "root":
+            os.chmod("/dev/fuse", 0o666)  # as udev sets it; a container without udev may have it for root only
+        with EmulatedServer(folder / "server") as server:
+            server.store.create_bucket(BUCKET)
+            made = Workshop(folder, server, user)
+            for name in ("state", "metadata"):
+                (folder / name).mkdir(mode=0o700)
+                if user != "root":
+                    os.chown(folder / name, NOBODY, NOBODY)
+            yield made
+    finally:
+        os.chmod("/dev/fuse", device)
+        left = [path for path in folder.iterdir() if find_mount(str(path)) is not None]
+        if left:
+            raise AssertionError(f"still mounted: {left}")
+        shutil.rmtree(folder)

@@ -1,0 +1,127 @@
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ossmount.cli import main as cli
+from ossmount.cli import status
+from ossmount.control.registry import Record, Registry, process_start
+from ossmount.exit_codes import ExitCode
+
+ANSWER = {
+    "source": "oss://bucket",
+    "mountpoint": "/mnt/x",
+    "channel": "kernel",
+    "channel_reason": "asked for",
+    "uptime": 3725.0,
+    "pids": [1, 2],
+    "daemon_pid": 1,
+    "keeper_pid": None,
+    "fetch_pids": [2],
+    "log": "/log",
+    "options": {"umask": {"value": "022", "origin": "default"}},
+    "counters": {"list": 1234, "kernel": {"LOOKUP": 5}},
+    "facts": {"metadata": {}},
+}
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setenv("OSSMOUNT_STATE_DIR", str(tmp_path))
+    return Registry(tmp_path)
+
+
+def record(tmp_path: Path, mountpoint: str = "/mnt/x") -> Record:
+    pid = os.getpid()
+    return Record(mountpoint, "oss://bucket", pid, process_start(pid) or 0, 0.0, str(tmp_path / "s"), "/log")
+
+
+@contextmanager
+def daemon(path: Path, answer: object) -> Iterator[None]:
+    """Answers one question."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(30)
+
+
+def test_nothing_is_mounted(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status"]) == ExitCode.OK
+    assert cli.main(["status", "--json"]) == ExitCode.OK
+    assert capsys.readouterr().out == "nothing is mounted\n[]\n"
+    assert cli.main(["status", "/mnt/x"]) == ExitCode.NOT_MOUNTED
+    assert "no mount of yours" in capsys.readouterr().err
+
+
+def test_a_daemon_is_asked(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.write(record(tmp_path))
+    with daemon(tmp_path / "s", ANSWER):
+        assert cli.main(["status", "/mnt/x", "--json"]) == ExitCode.OK
+    # Nothing is mounted at /mnt/x in the test: the daemon serves what was lazily unmounted.
+    assert json.loads(capsys.readouterr().out) == {"state": "detached", **ANSWER}
+
+
+def test_the_form_for_people(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.write(record(tmp_path))
+    with daemon(tmp_path / "s", ANSWER):
+        assert cli.main(["status", "/mnt/x"]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "oss://bucket at /mnt/x: detached for 1 h 2 min"
+    assert "  channel   kernel: asked for" in lines
+    assert "    list = 1,234" in lines
+    assert "      LOOKUP = 5" in lines
+    assert "    umask = 022  (default)" in lines
+
+
+def test_the_list_of_all(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.write(record(tmp_path))
+    with daemon(tmp_path / "s", ANSWER):
+        assert cli.main(["status"]) == ExitCode.OK
+    assert capsys.readouterr().out == "oss://bucket at /mnt/x: detached for 1 h 2 min\n"
+
+
+def test_a_daemon_that_does_not_answer(registry: Registry, tmp_path: Path) -> None:
+    silent = record(tmp_path)
+    found = status.look_at(registry, silent)  # there is no socket
+    assert found is not None and (found["state"], found["daemon_pid"]) == ("silent", os.getpid())
+
+
+def test_the_record_of_a_dead_daemon_goes_away(registry: Registry, tmp_path: Path) -> None:
+    dead = replace(record(tmp_path), pid_started=1)
+    registry.write(dead)
+    assert status.look_at(registry, dead) is None
+    assert registry.find("/mnt/x") is None
+
+
+def test_a_broken_mount_stays_in_the_list(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "find_mount", lambda path: object())
+    monkeypatch.setattr(status, "resolve", lambda path: path)
+    registry.write(replace(record(tmp_path), pid_started=1))
+    assert cli.main(["status", "/mnt/x"]) == ExitCode.NOT_MOUNTED
+    assert "ossmount umount /mnt/x" in capsys.readouterr().out
+    assert registry.find("/mnt/x") is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "0 s"), (59, "59 s"), (61, "1 min"), (3600, "1 h 0 min"), (90_000, "1 d 1 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert status.duration(seconds) == text

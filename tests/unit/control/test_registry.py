@@ -1,0 +1,84 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ossmount.control.registry import Record, Registry, process_start
+
+
+def record(mountpoint: str = "/mnt/a", pid: int | None = None, **changes: object) -> Record:
+    pid = os.getpid() if pid is None else pid
+    values: dict[str, object] = {
+        "mountpoint": mountpoint,
+        "source": "oss://bucket",
+        "pid": pid,
+        "pid_started": process_start(pid) or 0,
+        "started": 1.0,
+        "socket": "/nowhere",
+        "log": "",
+    }
+    return Record(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_record_is_found_again_and_is_private(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    odd = os.fsdecode(b"/mnt/a b\n\xff")
+    registry.write(record(odd))
+    assert registry.find(odd) == record(odd)
+    assert list(registry.records()) == [record(odd)]
+    assert registry.path(odd, ".json").stat().st_mode & 0o777 == 0o600
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+
+
+def test_a_registry_that_was_never_written_is_empty(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "missing")
+    assert list(registry.records()) == []
+    assert registry.find("/mnt/a") is None
+
+
+def test_a_damaged_record_is_none(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for text in ("", "[]", "{}", json.dumps({"mountpoint": "/mnt/a"}), "\0"):
+        registry.path("/mnt/a", ".json").write_text(text)
+        assert registry.find("/mnt/a") is None
+        assert list(registry.records()) == []
+
+
+def test_alive_tells_a_reused_pid_from_the_daemon() -> None:
+    assert record().alive()
+    assert not record(pid_started=1).alive()
+    assert not record(pid=ended_process()).alive()
+
+
+def test_a_zombie_does_not_run() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        assert process_start(process.pid) is not None
+        assert process.stdin is not None
+        process.stdin.close()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, but not yet waited for
+        assert process_start(process.pid) is None
+
+
+def test_removing_leaves_the_record_of_a_successor(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    first_socket, second_socket = tmp_path / "1.sock", tmp_path / "2.sock"
+    first_socket.touch()
+    second_socket.touch()
+    first = record(pid=ended_process(), socket=str(first_socket))
+    second = record(socket=str(second_socket))
+    registry.write(first)
+    registry.write(second)
+    registry.remove(first)
+    assert registry.find("/mnt/a") == second
+    assert not first_socket.exists()
+    assert second_socket.exists()
+    registry.remove(second)
+    assert registry.find("/mnt/a") is None
+    assert not second_socket.exists()

@@ -1,0 +1,140 @@
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from ossmount.control.client import ControlError, ask
+from ossmount.control.server import ControlServer
+from ossmount.control.sockets import address
+
+LIMIT = 30.0  # seconds, against hanging only
+
+
+async def echo(request: dict[str, Any]) -> dict[str, Any]:
+    return {"heard": request}
+
+
+async def fail(request: dict[str, Any]) -> dict[str, Any]:
+    raise LookupError("no luck")
+
+
+def serve(path: Path, use: Callable[[], Awaitable[None]]) -> None:
+    """Runs `use` while the server serves."""
+
+    async def main() -> None:
+        server = ControlServer(path, {"echo": echo, "fail": fail})
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                started = trio.Event()
+                nursery.start_soon(server.run, started.set)
+                await started.wait()
+                await use()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+async def asked(path: Path, command: str, **arguments: object) -> dict[str, Any]:
+    return await trio.to_thread.run_sync(lambda: ask(path, command, timeout=LIMIT, **arguments))
+
+
+def test_a_command_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert await asked(path, "echo", x=1) == {"heard": {"command": "echo", "x": 1}}
+
+    serve(path, use)
+    assert not path.exists()
+
+
+def test_a_path_longer_than_an_address(tmp_path: Path) -> None:
+    path = tmp_path / ("d" * 100) / "s"
+    path.parent.mkdir()
+
+    async def use() -> None:
+        assert "heard" in await asked(path, "echo")
+
+    serve(path, use)
+
+
+def test_the_socket_of_a_killed_daemon_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+    async def use() -> None:
+        assert "heard" in await asked(path, "echo")
+
+    serve(path, use)
+
+
+def test_a_defect_is_answered_and_logged_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        with pytest.raises(ControlError, match="LookupError: no luck"):
+            await asked(path, "fail")
+        with pytest.raises(ControlError, match="unknown command 'nonsense'; there are: echo, fail"):
+            await asked(path, "nonsense")
+        assert "heard" in await asked(path, "echo")
+
+    serve(path, use)
+    assert "no luck" in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"command": 1}', b"\xff\xfe", b"[" * 100_000])
+def test_nonsense_is_answered_with_an_error(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        stream = await trio.open_unix_socket(path)
+        async with stream:
+            await stream.send_all(line + b'\n{"command": "echo"}\n')
+            received = b""
+            while received.count(b"\n") < 2:
+                received += await stream.receive_some(65536)
+        first, second = (json.loads(answer) for answer in received.splitlines())
+        assert "error" in first
+        assert "heard" in second
+
+    serve(path, use)
+
+
+def test_clients_that_go_away_or_talk_too_long_disturb_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        for data in (b"", b"half a line", b'{"command": "echo"}\n'):
+            stream = await trio.open_unix_socket(path)
+            await stream.send_all(data)
+            await stream.aclose()
+        stream = await trio.open_unix_socket(path)
+        async with stream:
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"x" * 65536)
+        assert "heard" in await asked(path, "echo")
+
+    serve(path, use)
+
+
+def test_a_daemon_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="cannot be asked"):
+        ask(tmp_path / "s", "status", timeout=1)
+
+
+def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener, address(path) as where:
+        listener.bind(where)
+        listener.listen(1)
+        with pytest.raises(ControlError, match="does not answer within"):
+            ask(path, "status", timeout=0.05)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from ossmount.data.failures import MOST, Failures
+from ossmount.errors import Archived, DeadlineExceeded, Throttled
+from ossmount.model import Version
+
+VERSION = Version(b"object", "1", 1 << 30)
+
+
+def test_only_overlapping_ranges_of_the_same_version_for_two_seconds() -> None:
+    now = 10.0
+    failures = Failures(lambda: now)
+    error = Throttled("slow down")
+    failures.remember(VERSION, 4096, 8192, error)
+    assert failures.recall(VERSION, 8191, 9000) is error
+    assert failures.recall(VERSION, 0, 4097) is error
+    assert failures.recall(VERSION, 0, 4096) is None
+    assert failures.recall(VERSION, 8192, 9000) is None
+    assert failures.recall(VERSION._replace(etag="2"), 4096, 8192) is None
+    now = 12.0
+    assert failures.recall(VERSION, 4096, 8192) is None
+
+
+def test_quick_refusals_are_asked_again() -> None:
+    failures = Failures(lambda: 0.0)
+    failures.remember(VERSION, 0, 4096, Archived("restore it first"))
+    assert failures.recall(VERSION, 0, 4096) is None
+
+
+def test_a_bounded_number_is_remembered() -> None:
+    failures = Failures(lambda: 0.0)
+    for number in range(MOST + 1):
+        failures.remember(VERSION, number * 4096, number * 4096 + 4096, DeadlineExceeded("no answer"))
+    assert failures.recall(VERSION, 0, 4096) is None
+    assert failures.recall(VERSION, 4096, 8192) is not None

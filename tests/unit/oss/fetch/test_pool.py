@@ -1,0 +1,159 @@
+"""Fetches through real fetch processes from an honest server."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+import ossmount
+from ossmount.config import Credentials, FetchConfig
+from ossmount.errors import Changed, Denied, Unavailable
+from ossmount.oss.fetch.pool import FetchPool
+from tests.unit.oss.fetch.scripted import CREDENTIALS, Action, Request, Wanted, fetch_all, head, honest, serving, source
+
+
+def _data(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def test_fetches_whole_objects_ranges_and_pieces() -> None:
+    data = _data(300_000)
+    with serving(lambda request: [honest(data, "E1", request)]) as server:
+        wanted = [
+            Wanted(b"whole", data),
+            Wanted(b"whole in pieces", data, pieces=7),
+            Wanted(b"head", data, length=1),
+            Wanted(b"tail", data, start=299_999),
+            Wanted(b"middle", data, start=1000, length=100_000, pieces=300),
+            Wanted("odd/./../ключ %25?#\r\n".encode(), data, start=5, length=10),
+        ]
+        fetch_all(source(server.url, credentials=lambda: CREDENTIALS), wanted, workers=2)
+        assert [item.key for item in wanted if not item.right] == []
+        asked = {request.key: request.headers for request in server.requests}
+    assert asked.keys() == {item.key for item in wanted}
+    assert "range" not in asked[b"whole"]
+    assert asked[b"tail"]["range"] == "bytes=299999-299999"
+    assert asked[b"tail"]["x-oss-range-behavior"] == "standard"
+    assert {headers["if-match"] for headers in asked.values()} == {'"E1"'}
+    assert all(headers["authorization"].startswith("OSS test-id:") for headers in asked.values())
+
+
+def test_connections_are_kept_and_bounded() -> None:
+    data = _data(5_000)
+    with serving(lambda request: [honest(data, "E1", request)]) as server:
+        wanted = [Wanted(b"%d" % number, data, demand=number % 2 == 0) for number in range(400)]
+        facts = fetch_all(source(server.url), wanted, connections=4)
+        assert all(item.right for item in wanted)
+        assert server.connections <= 4
+        assert len(server.requests) == 400
+    assert facts["outstanding"] == 0
+
+
+def test_an_object_that_changed_is_told() -> None:
+    data = _data(1_000)
+    with serving(lambda request: [honest(data, "E2", request)]) as server:
+        wanted = [Wanted(b"a", data), Wanted(b"b", data, etag="E2")]
+        fetch_all(source(server.url), wanted)
+        assert isinstance(wanted[0].failure, Changed)
+        assert wanted[1].right
+        assert len(server.requests) == 2
+
+
+def test_progress_of_ranges_only() -> None:
+    data = _data(4 << 20)
+    with serving(lambda request: [honest(data, "E1", request)]) as server:
+        wanted = [Wanted(b"whole", data), Wanted(b"range", data, start=1)]
+        fetch_all(source(server.url), wanted)
+    assert all(item.right for item in wanted)
+    assert wanted[0].progress == []
+    assert wanted[1].progress == sorted(wanted[1].progress)
+    assert all(0 < received < wanted[1].length for received in wanted[1].progress)
+
+
+def test_an_etag_that_no_header_can_carry() -> None:
+    with serving(lambda request: []) as server:
+        wanted = [Wanted(b"a", b"x", etag='E"\r\nX-Evil: 1')]
+        fetch_all(source(server.url), wanted)
+        assert isinstance(wanted[0].failure, Unavailable)
+        assert server.requests == []
+
+
+def test_credentials_sign_and_are_asked_for_again() -> None:
+    asked: list[int] = []
+
+    def credentials() -> Credentials:
+        asked.append(1)
+        return Credentials(f"id{len(asked)}", "secret", "token")
+
+    with serving(lambda request: [honest(b"0123456789", "E1", request)]) as server:
+        wanted = [Wanted(b"a", b"0123456789")]
+        fetch_all(source(server.url, credentials=credentials), wanted)
+        (request,) = server.requests
+    assert wanted[0].right
+    assert request.headers["x-oss-security-token"] == "token"
+    assert request.headers["authorization"].startswith(f"OSS id{len(asked)}:")
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_denied_with_credentials_that_have_changed_since(renewed: bool) -> None:
+    """The token expires at the server before the daemon has told the process of the new one."""
+    token = ["old"]
+
+    def script(request: Request) -> list[Action]:
+        if request.headers["x-oss-security-token"] == "new":
+            return [honest(b"0123456789", "E1", request)]
+        if renewed:
+            token[0] = "new"
+        return [head("403 Forbidden", "Content-Length: 0")]
+
+    with serving(script) as server:
+        wanted = [Wanted(b"%d" % number, b"0123456789") for number in range(20)]
+        fetch_all(source(server.url, credentials=lambda: Credentials("id", "secret", token[0])), wanted)
+    if renewed:
+        assert [item.failure for item in wanted if not item.right] == []
+    else:
+        assert {type(item.failure) for item in wanted} == {Denied}
+        assert len(server.requests) == 20
+
+
+def test_refuses_an_unusable_proxy() -> None:
+    with pytest.raises(ValueError, match="--proxy"):
+        FetchPool(source("http://127.0.0.1:1", proxy="socks5://x"), FetchConfig(), 0, 0, environment={})
+
+
+def test_the_environment_of_a_process_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "hidden-1234")
+    data = _data(10)
+    seen: list[bytes] = []
+
+    def look(pool: FetchPool, _numbers: list[int]) -> None:
+        for pid in pool.pids():
+            for name in ("environ", "cmdline"):
+                with open(f"/proc/{pid}/{name}", "rb") as file:
+                    seen.append(file.read())
+
+    with serving(lambda request: [honest(data, "E1", request)]) as server:
+        fetch_all(
+            source(server.url, credentials=lambda: CREDENTIALS), [Wanted(b"a", data)], during=look, environment=dict(os.environ)
+        )
+    assert len(seen) == 2
+    assert not any(b"hidden-1234" in text or b"test-secret" in text for text in seen)
+
+
+def test_request_keys_survive_quoting() -> None:
+    request = Request(1, "GET", "/bucket/a%2Fb/%2E", {}, 0)
+    assert request.key == b"a/b/."
+
+
+def test_a_process_finds_ossmount_where_no_path_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable installation is imported by a hook that the process does not have."""
+    root = Path(ossmount.__file__).parent.parent
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != root.resolve()])
+    with serving(lambda request: [honest(b"0123456789", "E1", request)]) as server:
+        wanted = [Wanted(b"a", b"0123456789")]
+        fetch_all(source(server.url), wanted)
+    assert wanted[0].right

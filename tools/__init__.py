@@ -1,0 +1,1 @@
+"""Tools of the repository: the set-up and the demo."""
