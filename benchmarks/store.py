@@ -256,6 +256,10 @@ def _start_nginx(
     (scratch / "tmp").mkdir(exist_ok=True)
     with contextlib.ExitStack() as sockets:
         opened = [sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096)) for _ in networks]
+        for each in opened:
+            # nginx does not do it to inherited sockets: its two workers race for each connection, and the loser would
+            # sit in a blocking accept(2) while its other connections starve.
+            each.setblocking(False)
         ports = [(network, each.getsockname()[1]) for network, each in zip(networks, opened, strict=True)]
         (scratch / "nginx.conf").write_text(configuration(scratch, root, ports))
         descriptors = [each.fileno() for each in opened]

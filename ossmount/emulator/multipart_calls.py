@@ -8,6 +8,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -65,7 +66,7 @@ async def upload_part_copy(store: Store, request: Request) -> Response:
     body = bucket.new_body()
     fd = source_bucket.open_blob(source.blob)
     try:
-        await asyncio.to_thread(_copy, fd, start, length, body)
+        await _in_thread(lambda: _copy(fd, start, length, body))
         body.close()
     except BaseException:
         body.abandon()
@@ -86,13 +87,7 @@ async def complete(store: Store, request: Request) -> Response:
     parts = _chosen_parts(_parts(bucket, upload.id), data, request)
     body = bucket.new_body()
     try:
-        for part in parts:
-            fd = bucket.open_blob(part.blob)
-            try:
-                await asyncio.to_thread(_copy, fd, 0, part.size, body)
-            finally:
-                os.close(fd)
-        body.close()
+        await _in_thread(lambda: _join(bucket, parts, body))
         record = ObjectRecord(
             key=upload.key,
             size=body.size,
@@ -173,38 +168,46 @@ async def list_uploads(store: Store, request: Request) -> Response:
     with bucket.lock:
         rows = bucket.db.execute("SELECT * FROM uploads ORDER BY key, id").fetchall()
     after = (key_marker, id_marker.decode()) if id_marker else (key_marker + b"\0", "") if key_marker else (b"", "")
-    uploads = [upload for upload in map(_upload_of, rows) if upload.key.startswith(prefix)]
-    uploads = [upload for upload in uploads if (upload.key, upload.id) > after]
-    groups: list[bytes] = []
-    chosen: list[Upload] = []
-    truncated = False
-    for upload in uploads:
-        group = common_prefix(upload.key, prefix, delimiter) if delimiter else b""
-        if group and (group in groups[-1:] or key_marker.startswith(group)):
-            continue
-        if len(chosen) + len(groups) == size:
-            truncated = True
-            break
-        if group:
-            groups.append(group)
-        else:
-            chosen.append(upload)
-    last = max([*[(upload.key, upload.id) for upload in chosen[-1:]], *[(group, "") for group in groups[-1:]], (b"", "")])
+    known = [upload for upload in map(_upload_of, rows) if upload.key.startswith(prefix)]
+    left = [upload for upload in known if (upload.key, upload.id) > after]
+    uploads, groups, next_marker = _page(left, prefix, delimiter, key_marker, size)
     elements: list[Element] = [("EncodingType", encoding)] if encoding else []
     elements += [
         ("Bucket", request.bucket),
         ("KeyMarker", shown(key_marker, encoding)),
         ("UploadIdMarker", id_marker.decode()),
-        ("NextKeyMarker", shown(last[0], encoding) if truncated else ""),
-        ("NextUploadIdMarker", last[1] if truncated else ""),
+        ("NextKeyMarker", shown(next_marker[0], encoding) if next_marker else ""),
+        ("NextUploadIdMarker", next_marker[1] if next_marker else ""),
         ("Delimiter", shown(delimiter, encoding)),
         ("Prefix", shown(prefix, encoding)),
         ("MaxUploads", size),
-        ("IsTruncated", "true" if truncated else "false"),
+        ("IsTruncated", "true" if next_marker else "false"),
     ]
-    elements += [("Upload", _described(upload, encoding)) for upload in chosen]
+    elements += [("Upload", _described(upload, encoding)) for upload in uploads]
     elements += [("CommonPrefixes", [("Prefix", shown(group, encoding))]) for group in groups]
     return document("ListMultipartUploadsResult", elements)
+
+
+def _page(
+    uploads: list[Upload], prefix: bytes, delimiter: bytes, key_marker: bytes, size: int
+) -> tuple[list[Upload], list[bytes], tuple[bytes, str] | None]:
+    """The first `size` uploads and common prefixes; what the next page starts after, None on the last one."""
+    chosen: list[Upload] = []
+    groups: list[bytes] = []
+    last = (b"", "")
+    for upload in uploads:
+        group = common_prefix(upload.key, prefix, delimiter) if delimiter else b""
+        if group and (group in groups[-1:] or key_marker.startswith(group)):
+            continue
+        if len(chosen) + len(groups) == size:
+            return chosen, groups, last
+        if group:
+            groups.append(group)
+            last = (group, "")
+        else:
+            chosen.append(upload)
+            last = (upload.key, upload.id)
+    return chosen, groups, None
 
 
 def _described(upload: Upload, encoding: str) -> list[Element]:
@@ -298,8 +301,27 @@ def _multipart_etag(parts: list[Part]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest().upper()}-{len(parts)}"
 
 
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Waits for the thread also when cancelled: it writes to a file that the caller is about to close."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
+
+
+def _join(bucket: StoredBucket, parts: list[Part], body: Body) -> None:
+    for part in parts:
+        fd = bucket.open_blob(part.blob)
+        try:
+            _copy(fd, 0, part.size, body)
+        finally:
+            os.close(fd)
+    body.close()
+
+
 def _copy(fd: int, start: int, length: int, body: Body) -> None:
-    """Runs in a thread, since parts may be large."""
+    """Appends bytes of an open file to a body."""
     end = start + length
     while start < end:
         data = os.pread(fd, min(CHUNK, end - start), start)

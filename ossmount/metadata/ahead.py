@@ -75,24 +75,25 @@ def guess(names: Sequence[bytes]) -> Guess | None:
     first, last = names[0], names[-1]
     sample = [*names[:: len(names) // _SAMPLE], last]
     differs = _common(first, last)
-    for alphabet in _ALPHABETS:
-        runs = [_run(name, differs, alphabet) for name in sample]
-        if min(runs) > 0:
-            break
-    else:
+    fitting = [(alphabet, [_run(name, differs, alphabet) for name in sample]) for alphabet in _ALPHABETS]
+    fitting = [(alphabet, runs) for alphabet, runs in fitting if min(runs) > 0]
+    if not fitting:
         return None
+    # Numbers and hashes of one width fill it in their own alphabet; a hash has digits of any number in front.
+    alphabet, runs = next((fit for fit in fitting if min(fit[1]) == max(fit[1])), fitting[0])
     start = differs
     while start > 0 and last[start - 1] in alphabet and differs - start < _WIDTH:
         start -= 1
     width = differs - start + max(runs)
     tails = {name[differs + run :] for name, run in zip(sample, runs, strict=True)}
-    tail = tails.pop() if len(tails) == 1 and min(runs) == max(runs) else b""
+    regular = len(tails) == 1 and min(runs) == max(runs)
+    tail = tails.pop() if regular else b""
     made = Guess(first[:start], alphabet, width, tail, 0)
     low, high = made.value(first), made.value(last)
     if low is None or high is None or high <= low:
         return None
     step, rest = divmod((high - low) * len(names), len(names) - 1)
-    if rest or not tail:
+    if rest or not regular:
         step = step * 9 // 10  # rather ask for a tenth twice than leave a gap that costs a page of its own
     return made._replace(step=step) if step > 0 else None
 

@@ -106,6 +106,13 @@ class _Splitter:
         return Split(self.met, self.hidden, last)
 
 
+def _check(prefix: bytes, previous: bytes, key: bytes, expected: bool) -> None:
+    if not expected or not key.startswith(prefix):
+        raise ValueError(f"the listing of {prefix!r} holds {key!r}")
+    if key <= previous:
+        raise ValueError(f"the listing of {prefix!r} is out of order at {key!r}")
+
+
 def split_page(prefix: bytes, delimiter: bytes, start_after: bytes, page: ListPage) -> Split:
     """Splits one answer to ListObjectsV2(prefix, delimiter, start_after).
 
@@ -115,14 +122,14 @@ def split_page(prefix: bytes, delimiter: bytes, start_after: bytes, page: ListPa
     splitter = _Splitter(prefix, start_after if not delimiter else b"")
     if delimiter:
         splitter.first.low = _low_of(prefix, start_after)
-        for common in page.prefixes:
-            splitter.add_prefix(common)
+    previous = prefix
+    for common in page.prefixes:
+        _check(prefix, previous, common, delimiter != b"" and common.endswith(delimiter))
+        splitter.add_prefix(common)
+        previous = common
     previous = start_after
     for info in page.objects:
-        if info.key <= previous or not info.key.startswith(prefix):
-            if info.key == previous or info.key.startswith(prefix):
-                raise ValueError(f"the listing of {prefix!r} is out of order at {info.key!r}")
-            raise ValueError(f"the listing of {prefix!r} holds {info.key!r}")
+        _check(prefix, previous, info.key, True)
         previous = info.key
         splitter.add_object(info)
     last: bytes | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 from pathlib import Path
 
 import oss2
@@ -87,6 +88,21 @@ def test_requests_are_counted_by_kind(served: LocalStore) -> None:
     ask(served, "GET", "/bench?list-type=2")
     ask(served, "PUT", "/bench/new")
     assert served.requests(mark) == Requests(get=2, head=1, list=1, other=1, bytes_=len(body) + 10)
+
+
+def test_nginx_never_blocks_in_accept(served: LocalStore, short_folder: Path) -> None:
+    """Two workers race for each connection; the loser of a blocking accept(2) starves its other connections."""
+    process = Path("/proc", (short_folder / "nginx.pid").read_text().strip())
+    with open("/proc/net/tcp") as table:
+        lines = [line.split() for line in table]
+    listening = {
+        f"socket:[{fields[9]}]" for fields in lines if fields[1] == f"0100007F:{served.port(NONE):04X}" and fields[3] == "0A"
+    }
+    found = [link.name for link in (process / "fd").iterdir() if os.readlink(link) in listening]
+    assert found
+    for descriptor in found:
+        flags = (process / "fdinfo" / descriptor).read_text().split("flags:")[1].split()[0]
+        assert int(flags, 8) & os.O_NONBLOCK
 
 
 def test_a_line_that_is_cut_off_is_not_counted() -> None:

@@ -200,6 +200,20 @@ def test_part_copy_and_abort(client: Any, server: EmulatedServer) -> None:
     assert len(list(server.store.writable("bucket").folder.glob("data/*/*"))) == 2
 
 
+def test_listings_of_uploads(client: Any) -> None:
+    uploads = [(key, client.init_multipart_upload(key).upload_id) for key in ("a/1", "a/2", "b", "b", "c ü")]
+    listed = list(oss2.MultipartUploadIterator(client, max_uploads=1))
+    assert sorted((upload.key, upload.upload_id) for upload in listed) == sorted(uploads)
+    grouped = list(oss2.MultipartUploadIterator(client, delimiter="/", max_uploads=1))
+    assert [(upload.key, upload.is_prefix()) for upload in grouped] == [
+        ("a/", True),
+        ("b", False),
+        ("b", False),
+        ("c ü", False),
+    ]
+    assert [upload.key for upload in oss2.MultipartUploadIterator(client, prefix="a")] == ["a/1", "a/2"]
+
+
 def test_resumable_transfers(client: Any, tmp_path: Any) -> None:
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(bytes(range(256)) * 2000)

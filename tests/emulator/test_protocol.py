@@ -8,6 +8,7 @@ import http.client
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,6 +277,39 @@ def test_objects_survive_a_restart(tmp_path: Path) -> None:
         got = again("GET", "/bucket/a//b")
         again.connection.close()
     assert (got.body, got.headers["ETag"], got.headers["x-oss-meta-name"]) == (b"data", put.headers["ETag"], "value")
+
+
+def test_an_answer_is_one_version_while_the_object_is_replaced(client: Client, server: EmulatedServer) -> None:
+    def version(number: int) -> bytes:
+        return b"%04d" % number * (50_000 + number)
+
+    server.store.put("bucket", b"key", version(0))
+    done = threading.Event()
+    mixed: list[Answer] = []
+    read = [0, 0, 0]
+
+    def reader(index: int) -> None:
+        mine = Client(server.url)
+        while not done.is_set() or not read[index]:
+            answer = mine("GET", "/bucket/key")
+            md5 = hashlib.md5(answer.body).hexdigest().upper()
+            if answer.status != 200 or answer.headers["ETag"] != f'"{md5}"' or answer.body != version(int(answer.body[:4])):
+                mixed.append(answer)
+            read[index] += 1
+        mine.connection.close()
+
+    threads = [threading.Thread(target=reader, args=(index,)) for index in range(len(read))]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 201):
+            server.store.put("bucket", b"key", version(number))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(LIMIT)
+    assert mixed == [] and min(read) > 0
+    assert client("GET", "/bucket/key").body == version(200)
 
 
 odd_keys = st.text(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from ossmount.emulator.faults import Fault
 from ossmount.emulator.server import EmulatedServer
 
 
@@ -108,3 +112,41 @@ def test_sync_of_what_changed(rclone: Rclone, tree: Path, server: EmulatedServer
     rclone("sync", str(tree), "oss:bucket")
     rclone("check", str(tree), "oss:bucket")
     assert server.store.get("bucket", b"a") == b"changed" and server.store.find("bucket", b"empty") is None
+
+
+def test_the_older_listing(rclone: Rclone, server: EmulatedServer) -> None:
+    keys = [b"a", b"b/%02d" % 1, b"b/%02d" % 2, "ü".encode()]
+    server.store.put_many("bucket", keys, b"data")
+    names = rclone("lsf", "-R", "--files-only", "--s3-list-version", "1", "--s3-list-chunk", "2", "oss:bucket")
+    assert sorted(names.encode().splitlines()) == sorted(keys)
+    assert server.requests.count("ListObjects") > 1 and server.requests.count("ListObjectsV2") == 0
+
+
+def test_a_large_copy_inside_the_server(rclone: Rclone, tree: Path, server: EmulatedServer) -> None:
+    rclone("copyto", str(tree / "large"), "oss:bucket/large")
+    rclone("copyto", "--s3-copy-cutoff", "5Mi", "oss:bucket/large", "oss:bucket/copy")
+    assert server.requests.count("UploadPartCopy") == 3
+    assert server.store.get("bucket", b"copy") == (tree / "large").read_bytes()
+
+
+def test_unfinished_uploads_are_shown_and_cleaned_up(rclone: Rclone, tree: Path, server: EmulatedServer) -> None:
+    server.faults.add(Fault(operations=("CompleteMultipartUpload",), code="AccessDenied"))
+    with pytest.raises(AssertionError, match="AccessDenied"):
+        rclone("copyto", "--s3-leave-parts-on-error", str(tree / "large"), "oss:bucket/large")
+    server.faults.clear()
+    uploads = json.loads(rclone("backend", "list-multipart-uploads", "oss:bucket"))["bucket"]
+    assert [upload["Key"] for upload in uploads] == ["large"]
+    rclone("backend", "cleanup", "-o", "max-age=0s", "oss:bucket")
+    assert server.requests.count("AbortMultipartUpload") == 1
+    assert list(server.store.writable("bucket").folder.glob("data/*/*")) == []
+
+
+def test_a_presigned_link(rclone: Rclone, server: EmulatedServer) -> None:
+    server.store.put("bucket", "folder/ü +".encode(), b"data")
+    link = rclone("link", "--expire", "1m", "oss:bucket/folder/ü +").strip()
+    with urllib.request.urlopen(link) as answer:
+        assert answer.read() == b"data"
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        urllib.request.urlopen(link.replace("folder", "other"))
+    with failure.value as refusal:
+        assert refusal.code == 403 and b"SignatureDoesNotMatch" in refusal.read()

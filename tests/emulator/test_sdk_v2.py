@@ -6,6 +6,7 @@ import datetime
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import alibabacloud_oss_v2 as oss
@@ -216,3 +217,15 @@ def test_presigned_urls(client: Any, server: EmulatedServer) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": server.url}))
     with opener.open(url) as answer:
         assert (answer.read(), answer.headers["Content-Type"]) == (b"data", "a/b")
+
+
+def test_transfers_in_parts(client: Any, tmp_path: Path) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(bytes(range(256)) * 2000)
+    sizes = {"part_size": PART, "parallel_num": 2}
+    client.uploader(**sizes).upload_file(oss.PutObjectRequest(bucket="bucket", key="big"), str(source))
+    client.downloader(**sizes).download_file(oss.GetObjectRequest(bucket="bucket", key="big"), str(back))
+    assert back.read_bytes() == source.read_bytes()
+    with client.open_file("bucket", "big") as file:
+        file.seek(300)
+        assert file.read(3) == bytes([44, 45, 46])

@@ -18,7 +18,7 @@ from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, eventually
 
 READERS = 8
 REPLACEMENTS = 200
-FILES = {b"small": 64 << 10, b"large": 3 << 20}
+FILES = {b"small": 64 << 10, b"large": 1536 << 10}
 
 
 def content(version: int, size: int) -> bytes:
@@ -56,7 +56,8 @@ def verdicts(started: Sequence[subprocess.Popen[str]]) -> list[dict[str, object]
     return found
 
 
-@pytest.mark.parametrize("consistency", ["-oopen=skip", "-oopen=ask,close_to_open", "-oattr_timeout=0,entry_timeout=0"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("consistency", ["-oopen=auto", "-oopen=ask,close_to_open", "-oattr_timeout=0,entry_timeout=0"])
 def test_200_replacements_under_8_readers_never_mix(shop: Workshop, consistency: str) -> None:
     store = shop.server.store
     for name, size in FILES.items():
