@@ -18,7 +18,7 @@ from ossmount.metadata.keys import Target
 from ossmount.metadata.records import Child
 from ossmount.metadata.refresher import Refresher, together
 from ossmount.metadata.store import Store
-from ossmount.metadata.transaction import Change
+from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
 from ossmount.model import Absent, Found, Kind, Node, Soon
 from ossmount.oss.interface import ObjectLister
@@ -135,6 +135,33 @@ class TreeNamespace:
         location = found[0]
         self._refresher.forget_version(location.parent, location.name, node, lambda: self._gone.discard(node))
 
+    async def refresh(self, path: bytes = b"") -> int:
+        """Makes a path, and all below it, be asked again at its next use, also by the kernel; returns the number of names.
+
+        What the store does not know of needs none of it: that is 0.
+        """
+        found = self._tree.find(path) if path.strip(b"/") else (ROOT, b"", True)
+        if found is None:
+            return 0
+        self._refresher.forget_headed()
+        parent, name, directory = found
+        if not directory:
+            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name)))
+            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name)])
+            return 1
+        above = self._tree.children(parent, name).directory if name else None
+        waiting = [above.id if above is not None else ROOT]
+        count = 0
+        while waiting:
+            number = waiting.pop()
+            changes, names, below = await self._store.write(partial(Transaction.forget_directory, number=number))
+            self._tree.apply(changes)
+            known = [(number, shown) for name, side in names for shown in self._shown_names(number, name, side)]
+            self._on_change(number, known)
+            waiting.extend(below)
+            count += len(names)
+        return count
+
     def facts(self) -> dict[str, object]:
         if not self._running:
             return {}
@@ -168,10 +195,8 @@ class TreeNamespace:
     def _seen(self, parent: int, name: bytes, child: Child | None, *, directory: bool) -> float:
         """When one side of a name was last asked for; minus infinity when it is unknown."""
         seen = self._tree.coverage(parent).at(name + b"/" if directory else name)
-        if child is not None and child.validated > seen:
-            seen = child.validated
-        if directory:
-            return seen
+        if directory:  # a key below it may have been seen where the page did not show its own position
+            return seen if child is None else max(seen, child.validated)
         headed = self._refresher.headed(parent, name)
         if child is None:
             return max(seen, headed)
