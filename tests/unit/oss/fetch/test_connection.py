@@ -60,7 +60,7 @@ def test_a_stall_at_any_byte_is_resumed() -> None:
 
     with serving(script) as server:
         wanted = [Wanted(b"%d" % position, DATA) for position in range(0, length, 5)]
-        facts = fetch_all(source(server.url, timeout=16.0), wanted, connections=64)
+        facts = fetch_all(source(server.url, timeout=12.0), wanted, connections=64)
         assert [item.key for item in wanted if not item.right] == []
     assert cast(int, facts["timeouts"]) >= len(wanted)
 
@@ -246,7 +246,7 @@ def test_passing_errors_are_repeated() -> None:
 def test_passing_errors_are_repeated_until_the_deadline() -> None:
     with serving(lambda request: [PASSING[int(request.key)][0]]) as server:
         wanted = [Wanted(b"%d" % number, DATA) for number in range(len(PASSING))]
-        fetch_all(source(server.url, timeout=4.0), wanted)
+        fetch_all(source(server.url, timeout=3.0), wanted)
         assert len(server.requests) > len(PASSING)
     assert [type(item.failure) for item in wanted] == [expected for _, expected in PASSING]
 
