@@ -295,7 +295,7 @@ class Refresher:
         self._tree.apply(changes)
         self._changed(changes)
 
-    def note_hidden(self, hidden: list[bytes]) -> None:
+    def note_hidden(self, hidden: Sequence[bytes]) -> None:
         for key in hidden:
             if key not in self.hidden:
                 self.hidden_count += 1
