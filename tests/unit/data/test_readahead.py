@@ -165,6 +165,19 @@ def test_backward_by_single_blocks() -> None:
     assert trace.waits <= 12
 
 
+def test_backward_through_mmap() -> None:
+    """What the kernel makes of memmove() out of a mapping, from its end: each fault reads around itself, in two READs."""
+    trace = Trace(256 * MIB)
+    trace.read(128 * MIB, MIB)
+    trace.read(129 * MIB, MIB)
+    for at in range(1, 60):
+        start = 128 * MIB - at * (MIB + 4096)
+        trace.read(start, MIB)
+        trace.read(start + MIB, 4096)
+    assert trace.waits <= 16
+    assert trace.fetched <= 61 * MIB + 64 * MIB
+
+
 def test_strided() -> None:
     for size, stride in ((64 * KIB, 256 * KIB), (64 * KIB, MIB), (128 * KIB, 10 * MIB), (64 * KIB, -MIB)):
         trace = Trace(GIB)
