@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ossmount.control.state import make_private, state_directory
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options.declarations import FUSE_FD, GROUPS, OPTIONS, Option
 from ossmount.options.settings import Settings, UsageError, gather, misspelled
-from ossmount.options.source import parse_source
+from ossmount.options.source import Source, parse_source
+
+if TYPE_CHECKING:
+    from ossmount.daemon.order import Order
 
 DESCRIPTION = """Mounts a bucket, or the folder PREFIX of it, read-only. Returns once the mount answers;
 its daemon goes on in the background until "ossmount umount".
@@ -63,14 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
+    _check_descriptor(settings)
+    order = _order(source, arguments.mountpoint, settings)
+    return _foreground(order) if arguments.foreground else _background(order)
+
+
+def _order(source: Source, mountpoint: str, settings: Settings) -> Order:
     from ossmount.channel.mounting import resolve
     from ossmount.daemon.order import Order
 
-    _check_descriptor(settings)
     state = state_directory(os.environ, os.geteuid())
     make_private(state)
-    order = Order(source, resolve(arguments.mountpoint), settings, state)
-    return _foreground(order) if arguments.foreground else _background(order)
+    return Order(source, resolve(mountpoint), settings, state)
 
 
 def _check_descriptor(settings: Settings) -> None:
@@ -83,7 +90,7 @@ def _check_descriptor(settings: Settings) -> None:
             raise CommandError(ExitCode.USAGE, message) from None
 
 
-def _foreground(order: Any) -> int:
+def _foreground(order: Order) -> int:
     from ossmount.daemon.failures import command_error
     from ossmount.daemon.run import run_mount
 
@@ -97,7 +104,7 @@ def _foreground(order: Any) -> int:
     return ExitCode.OK
 
 
-def _background(order: Any) -> int:
+def _background(order: Order) -> int:
     from ossmount.daemon.background import start_daemon
 
     start_daemon(order, os.environ)

@@ -38,8 +38,6 @@ from ossmount.options.settings import Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
-from ossmount.oss.following import FollowingLister
-from ossmount.oss.interface import ObjectLister
 
 OLDEST_KERNEL = (5, 4)
 
@@ -60,9 +58,8 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    lister: ObjectLister = FollowingLister(bucket) if settings[options.NO_SYMLINK] else bucket
     identity = source_identity(source, settings)
-    namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
+    namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, pool, data_config(settings, slab.size))
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
@@ -157,7 +154,7 @@ def credentials_of(settings: Settings, environ: Mapping[str, str]) -> Callable[[
 def source_identity(source: SourceConfig, settings: Settings) -> str:
     """The name under which the metadata of this source is kept; mounts of the same source share it.
 
-    With no_symlink the listings say something else of the same objects.
+    With no_symlink other sizes and versions are kept of the same keys.
     """
     shown = "targets" if settings[options.NO_SYMLINK] else "links"
     text = "\0".join([source.endpoint.rstrip("/").lower(), source.bucket, os.fsdecode(source.prefix), shown])

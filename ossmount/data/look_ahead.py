@@ -38,6 +38,11 @@ class LookAhead:
         self.left_out = 0
         self.passed_by = 0
 
+    @property
+    def waiting(self) -> int:
+        """Files told that are not fetched or under way yet."""
+        return len(self._told)
+
     def add(self, versions: Iterable[Version]) -> None:
         """More files, to be read after those told before."""
         self._told.extend(versions)

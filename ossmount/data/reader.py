@@ -104,6 +104,8 @@ class ObjectReader:
             "pages": cache.count,
             "pages_dropped": cache.dropped,
             "dropped_unread": cache.dropped_unread,
+            "told_passed_by": self._told.passed_by,
+            "told_waiting": self._told.waiting,
             "transfers": len(self._transfers.under_way),
             "waiting_for_memory": len(self._queue),
         }
@@ -295,6 +297,8 @@ class ObjectReader:
         self._machines[version] = machine
         share = self._ahead_budget // max(1, self._cache.accounts)
         limit = min(self._reach, max(share, (self._ahead_budget - self._cache.unread) // 2))
+        if not (self._config.readahead_size and self._config.readahead_count):
+            limit = 0
         plan = machine.read(offset, end, missing, limit)
         if machine.lost:  # memory is too small for so many readers: all of them reach less far
             self._reach = max(LEAST_REACH, limit // 2)

@@ -101,19 +101,22 @@ class EmulatedServer:
             self._thread = threading.Thread(target=self._run, args=(listener,), name="ossmount-emulator", daemon=True)
             self._thread.start()
             self._wait_until_started()
-        except BaseException:
-            listener.close()
-            self.__exit__(None, None, None)
+        except BaseException as failure:
+            if self._thread is None:  # else it closes its socket itself
+                listener.close()
+            self.__exit__(type(failure), failure, failure.__traceback__)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        stuck = False
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             if self._loop is not None and not self._loop.is_closed():
                 with contextlib.suppress(RuntimeError):  # closed between the two lines: nothing is left to cut
                     self._loop.call_soon_threadsafe(self._abort_all, threading.Event())
             self._thread.join(_START_LIMIT)
+            stuck = self._thread.is_alive()
         if self._listener is not None:
             with contextlib.suppress(OSError):  # ENOTCONN: it never listened
                 self._listener.shutdown(socket.SHUT_RDWR)  # close() alone keeps it open where a forked child holds it
@@ -122,6 +125,8 @@ class EmulatedServer:
             self._store.close()
         self._store = self._server = self._thread = self._loop = self._listener = None
         self.url = ""
+        if value is None and (stuck or self._failure is not None):
+            raise RuntimeError("the embedded OSS server did not end properly") from self._failure
 
     def _make_server(self, store: Store) -> uvicorn.Server:
         application = Application(store, self.accounts, self.faults, self.requests, self._transports)

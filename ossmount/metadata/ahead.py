@@ -75,12 +75,12 @@ def guess(names: Sequence[bytes]) -> Guess | None:
     first, last = names[0], names[-1]
     sample = [*names[:: len(names) // _SAMPLE], last]
     differs = _common(first, last)
-    for alphabet in _ALPHABETS:
-        runs = [_run(name, differs, alphabet) for name in sample]
-        if min(runs) > 0:
-            break
-    else:
+    fitting = [(alphabet, [_run(name, differs, alphabet) for name in sample]) for alphabet in _ALPHABETS]
+    fitting = [(alphabet, runs) for alphabet, runs in fitting if min(runs) > 0]
+    if not fitting:
         return None
+    # Numbers and hashes of one width fill it in their own alphabet; a hash has digits of any number in front.
+    alphabet, runs = next((fit for fit in fitting if min(fit[1]) == max(fit[1])), fitting[0])
     start = differs
     while start > 0 and last[start - 1] in alphabet and differs - start < _WIDTH:
         start -= 1

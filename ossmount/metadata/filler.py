@@ -49,11 +49,9 @@ class Filler:
             while state.cursor is not None and state.pages < state.misses * PAGES_PER_MISS:
                 state.pages += 1
                 state.cursor = await self._page(directory, state.cursor)
+            if state.cursor is None:
+                self._states.pop(directory, None)  # when it has become old, misses count anew
         except OssMountError:
             state.misses = 0
         finally:
             state.busy = False
-
-    def forget(self, directory: int) -> None:
-        """The end of the directory was reached some time ago and is no longer believed."""
-        self._states.pop(directory, None)

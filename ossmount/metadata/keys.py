@@ -125,11 +125,10 @@ def blocked_names(position: bytes) -> Iterator[bytes]:
 
     A listing that is complete below "train-5" knows no directory "train": "train/" comes later.
     """
-    for length in range(1, len(position)):
-        if position[length] == 0x2F:
-            return
-        if position[length] < 0x2F:
-            yield position[:length]
+    component = position.split(b"/")[0]
+    for length in range(1, len(component)):
+        if component[length] < 0x2F and showable(component[:length]):
+            yield component[:length]
 
 
 def start_before(key: bytes) -> bytes:

@@ -163,7 +163,7 @@ class TreeNamespace:
         return ttl - age if 0 <= age < ttl else 0.0
 
     def _fresh(self, seen: float, ttl: float, since: float) -> bool:
-        return seen > _NEVER and (seen >= since or self._left(seen, ttl) > 0)
+        return seen > _NEVER and (since <= seen <= self._clock() or self._left(seen, ttl) > 0)
 
     def _seen(self, parent: int, name: bytes, child: Child | None, *, directory: bool) -> float:
         """When one side of a name was last asked for; minus infinity when it is unknown."""

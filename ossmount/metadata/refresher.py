@@ -8,6 +8,7 @@ directories only.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -26,6 +27,8 @@ from ossmount.metadata.store import ROOT, Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
 from ossmount.oss.interface import ObjectLister
+
+log = logging.getLogger(__name__)
 
 PAGE = 1000  # keys, the most that OSS gives
 HEADS = 16  # HEADs under way for one listing
@@ -146,8 +149,11 @@ class Refresher:
 
         async def forget() -> None:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
-            self._take(await self._store.write(forget))
-            done()
+            try:
+                self._take(await self._store.write(forget))
+                done()
+            except OssMountError as failure:  # it stays gone for this process
+                log.warning("version %d of %r could not be retired: %s", node, stored, failure)
 
         self._headed.pop((directory, stored), None)
         if self._nursery is not None:
@@ -312,6 +318,9 @@ class Refresher:
             flight.failure = None
         except OssMountError as failure:
             flight.failure = failure
+        except Exception as failure:  # a defect: whoever waits gets EIO, the mount goes on, and it is said
+            log.exception("a metadata request failed")
+            flight.failure = Unavailable(f"metadata request failed: {failure!r}")
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,9 +42,12 @@ ROOT = 1
 _OPENING = "opening.lock"  # held exclusively while the store is opened or closed
 _USERS = "users.lock"  # held shared by everyone who has it open
 _UNSYNCED = "UNSYNCED"
+_CLOCK_SKEW = 60.0  # seconds between two mounts' ideas of now
 _GROUP = 64  # writes in one transaction at most
 _SCHEMA = b"schema"
 _IDENTITY = b"identity"
+_LATEST = b"latest"  # seconds since the epoch at the last commit
+_TIME = struct.Struct("<d")
 
 
 class ForeignStore(Exception):
@@ -105,6 +109,9 @@ class Store:
         self.identity = identity
         self.warnings: list[str] = []
         self.commits = 0
+        self.foreign_commits = 0  # by other mounts of the same source, as far as they were noticed
+        self.on_foreign_commit: Callable[[], None] = lambda: None  # what was read before may be out of date
+        self._last_commit = -1
         self._now = now
         self._slack = slack
         self._map_size = map_size
@@ -219,9 +226,13 @@ class Store:
             try:
                 self._writing = True
                 try:
-                    await trio.to_thread.run_sync(self._transact, group)
+                    foreign = await trio.to_thread.run_sync(self._transact, group, _TIME.pack(self._now()))
                 finally:
                     self._writing = False
+                self.commits += 1
+                if foreign:
+                    self.foreign_commits += 1
+                    self.on_foreign_commit()
                 return
             except lmdb.MapFullError:
                 # No transaction of this process is open here: reads have no checkpoint inside and this is the writer.
@@ -236,11 +247,16 @@ class Store:
                 self._warn(f"the metadata store {self.path} failed ({failure}); it goes on in memory")
                 self._move_to_memory()  # here, where no read is under way; rare, and bounded by the copy
 
-    def _transact(self, group: list[_Write[Any]]) -> None:
+    def _transact(self, group: list[_Write[Any]], stamp: bytes) -> bool:
+        """On the writer's thread. Returns whether somebody else committed since the last commit of this process."""
         with self._env.begin(write=True) as txn:
+            number = txn.id()
             for write in group:
                 write.result = write.operation(Transaction(txn, self._db, self._slack))
-        self.commits += 1
+            txn.put(_LATEST, stamp, db=self._db.meta)
+        foreign = self._last_commit not in (-1, number - 1)
+        self._last_commit = number
+        return foreign
 
     # -- opening and closing
 
@@ -313,6 +329,7 @@ class Store:
             self._db = Databases(*(env.open_db(name.encode()) for name in Databases._fields))
             with env.begin(write=True) as txn:
                 self._check_meta(txn)
+                self._last_commit = txn.id()
         except BaseException:
             env.close()
             raise
@@ -328,6 +345,10 @@ class Store:
             raise ForeignStore(f"its schema is {schema.decode(errors='replace')}, not {records.SCHEMA}")
         elif identity != self.identity.encode():
             raise ForeignStore("it belongs to another source")
+        latest = txn.get(_LATEST, db=self._db.meta)
+        if latest is not None and _TIME.unpack(latest)[0] > self._now() + _CLOCK_SKEW:
+            txn.drop(self._db.coverage, delete=False)
+            self._warn("the clock was set back: everything in the metadata store is asked again")
         # Also above every id that a store in memory gave out after this one's disk had failed.
         known = txn.get(NEXT_ID, db=self._db.meta)
         epoch = int(self._now()) << 24

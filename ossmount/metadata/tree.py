@@ -18,10 +18,10 @@ _NOTHING = Lookup(None, None)
 
 
 class Tree:
-    """Reads of names and ids. What it caches is exactly what the store holds: apply() after each write of this process.
+    """Reads of names and ids. What it caches is what the store holds: apply() after each write of this process.
 
-    Another process's writes to a shared store are seen when a cached record is dropped or its time is over; until then this
-    process goes on with what was right when it asked.
+    Another process's writes to a shared store are noticed at the next write of this one; until then it goes on with what was
+    right when it asked.
     """
 
     def __init__(self, store: Store, prefix: bytes, *, symlinks: bool, entries: int) -> None:
@@ -32,6 +32,13 @@ class Tree:
         self._coverage: LRUCache[int, Coverage] = LRUCache(max(16, entries // 8))
         self._prefixes: LRUCache[int, bytes] = LRUCache(max(16, entries // 8))
         self._root_prefix = prefix
+        store.on_foreign_commit = self.clear
+
+    def clear(self) -> None:
+        """Forgets what was read (not prefixes: they never change)."""
+        self._children.clear()
+        self._locations.clear()
+        self._coverage.clear()
 
     def children(self, parent: int, name: bytes) -> Lookup:
         """Both sides of a stored name."""

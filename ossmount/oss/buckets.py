@@ -24,6 +24,7 @@ T = TypeVar("T")
 CONNECTIONS = 16
 ATTEMPTS = 8  # about 10 s of pauses with the doubling below, as long as the deadline allows it
 CHECK_ATTEMPTS = 3  # a person waits for the mount
+DAMAGED_ATTEMPTS = 3  # an answer that is whole but wrong rarely gets better
 FIRST_PAUSE = 0.1  # seconds; doubled for each attempt, and a random part of it is waited
 LONGEST_PAUSE = 5.0
 
@@ -129,6 +130,8 @@ class Bucket:
                     return await self._once(kind, method, key, query, parse, deadline)
             except _RETRIED as error:
                 failure = error
+                if isinstance(error, Damaged) and attempt + 1 >= DAMAGED_ATTEMPTS:
+                    break
             except (trio.TooSlowError, DeadlineExceeded):
                 name = key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"

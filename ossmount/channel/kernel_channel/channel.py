@@ -11,6 +11,7 @@ import errno
 import functools
 import logging
 import os
+import select
 import subprocess
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -31,7 +32,11 @@ from ossmount.filesystem.interface import Operations
 log = logging.getLogger(__name__)
 
 BUFFER_SIZE = 64 << 10  # bytes; requests are small, as MAX_WRITE is: the kernel wants max_write + 80, at least 8 KiB
-FAIR_SHARE = 32  # requests handled before the other tasks get a turn
+FAIR_SHARE = 32  # requests handled before the other tasks get a turn; one that was waited for counts twice
+# Seconds for which the next request is waited for in select(2), without a turn of the event loop, while nothing else is in
+# hand: one reader that stats file after file is answered at 85 to 95 % of a loop without trio, and at 55 % without this.
+BRIEFLY = 200e-6
+SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
 REWATCH = 0.25  # seconds between looks at a process whose signal did not end its request
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
 
@@ -182,6 +187,8 @@ class KernelChannel:
 
     async def _detach(self, helpers: list[trio.Process]) -> None:
         assert self._mounted is not None
+        if mounting.find_mount(self._mounted.mountpoint) is None:
+            return
         for command in mounting.detach_commands(self._mounted.mountpoint):
             # not run_process(): cancelled, that waits for a process which may wait for us
             process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -263,14 +270,22 @@ class KernelChannel:
     async def _serve_requests(self, fd: int, handlers: Handlers) -> None:
         buffer, counts, table, smallest = self._buffer, self._counts, handlers.table, handlers.smallest
         unpack, known = protocol.IN_HEADER.unpack_from, len(handlers.table)
-        receive = self._receive
-        handled = 0
+        receive, tasks, reads = self._receive, self._tasks, handlers.reads
+        wanted, brief = (fd,), fd < SELECTABLE
+        # waited: the last request had to be waited for, and so will the next one: do not try to read before
+        handled, waited = 0, False
         while True:
-            size = receive(fd)
+            size = None if waited else receive(fd)
             if size is None:
-                await trio.lowlevel.wait_readable(fd)
-                handled = 0
-                continue
+                waited = bool(brief and handled and not tasks and not reads and select.select(wanted, (), (), BRIEFLY)[0])
+                if waited:
+                    handled += 1
+                else:
+                    await trio.lowlevel.wait_readable(fd)
+                    handled = 0
+                size = receive(fd)
+                if size is None:
+                    continue
             if size < BODY:
                 if size < 0:
                     return
@@ -292,7 +307,7 @@ class KernelChannel:
                 self._fail(handlers, opcode, unique, failure)
             handled += 1
             if handled >= FAIR_SHARE:
-                handled = 0
+                handled, waited = 0, False
                 await trio.lowlevel.checkpoint()
 
     def _refuse(self, opcode: int, unique: int, size: int) -> None:

@@ -352,7 +352,7 @@ def _timeouts(settings: WorkerSettings) -> Timeouts:
 def _tunnel(endpoint: Endpoint, settings: WorkerSettings) -> Tunnel:
     if not endpoint.tls:
         return Tunnel()
-    from ossmount.oss.fetch.tls import client_context
+    from ossmount.oss.trust import client_context
 
     connect = ""
     if settings.proxy:

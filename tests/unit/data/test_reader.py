@@ -377,3 +377,26 @@ def test_readahead_comes_back_after_a_time_of_little_memory() -> None:
         late = [request for request in world.fetcher.requests if request.demand and request.start > 64 * MIB]
         assert late == []
         world.fetcher.complete_all()
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 8), (MIB, 0)])
+def test_readahead_can_be_switched_off(size: int, count: int) -> None:
+    with World(readahead_size=size, readahead_count=count) as world:
+        version = world.add(8 * MIB)
+        for offset in range(0, 4 * MIB, 128 * KIB):
+            assert world.read_through(version, offset, 128 * KIB) == world.data(version, offset, 128 * KIB)
+        assert all(request.length == 128 * KIB and request.demand for request in world.fetcher.requests)
+
+
+def test_facts_tell_what_happened() -> None:
+    with World() as world:
+        version, other = world.add(100 * KIB), world.add(10 * KIB, "other")
+        waiting = [world.read(version, 0, 4096), world.read(version, 8192, 4096)]
+        world.fetcher.complete()
+        world.read(version, 0, 4096)
+        world.reader.prefetch([other])
+        facts = world.reader.facts()
+        assert all(answer.data is not None for answer in waiting)
+        assert (facts["misses"], facts["joined"], facts["hits"], facts["fetches"], facts["transfers"]) == (1, 1, 1, 2, 1)
+        assert (facts["memory_held"], facts["memory_unread"], facts["pages"]) == (12 * KIB, 10 * KIB, 2)
+        world.fetcher.complete_all()

@@ -130,6 +130,19 @@ def test_a_store_that_was_in_use_when_the_machine_stopped_is_rebuilt(tmp_path: P
         assert "machine stopped" in it.warnings[0]
 
 
+def test_a_clock_that_was_set_back_makes_it_ask_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        assert it.coverage(ROOT).intervals
+    it = Store(tmp_path, "source", now=lambda: NOW - 3600)
+    try:
+        assert names(it) == [b"a"]
+        assert not it.coverage(ROOT).intervals
+        assert "clock" in it.warnings[0]
+    finally:
+        it.close()
+
+
 def test_the_map_grows(tmp_path: Path) -> None:
     with opened(tmp_path, map_size=64 << 10) as it:
         fill(it, [b"%06d" % i for i in range(3000)])
@@ -151,7 +164,11 @@ def test_two_mounts_share_a_store(tmp_path: Path) -> None:
                 assert process.stdout is not None and process.stdin is not None
                 assert process.stdout.readline() == b"[b'a', b'b']\n"
                 assert names(it) == [b"a", b"b"]
+                told: list[bool] = []
+                it.on_foreign_commit = lambda: told.append(True)
                 fill(it, [b"a", b"b", b"c"], NOW + 2)
+                fill(it, [b"a", b"b", b"c"], NOW + 3)
+                assert told == [True]
                 process.stdin.close()
                 assert process.stdout.readline() == b"[b'a', b'b', b'c']\n"
                 assert process.wait(30) == 0

@@ -252,7 +252,7 @@ def test_what_passes_is_tried_again(bad: Reply) -> None:
 def test_attempts_are_bounded(bad: Reply, kind: type[OssMountError]) -> None:
     with serving(bad) as script, pytest.raises(kind):
         ask(source(script), lambda bucket: bucket.list_page(b""))
-    assert len(script.requests) == buckets.ATTEMPTS
+    assert len(script.requests) == (buckets.DAMAGED_ATTEMPTS if kind is Damaged else buckets.ATTEMPTS)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""The kernel's side of the protocol over a socket that keeps the borders of messages, as /dev/fuse does."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from ossmount.channel.kernel_channel import protocol
+from ossmount.channel.kernel_channel.channel import KernelChannel
+from ossmount.channel.kernel_channel.protocol import Opcode
+from ossmount.config import ChannelConfig
+from ossmount.filesystem.interface import Operations
+
+LIMIT = 60.0  # seconds; against hangs only
+ALL_FLAGS = (1 << 44) - 1
+LARGEST = 1 << 20  # bytes of an answer, at most
+
+
+class Answer(NamedTuple):
+    error: int  # as the kernel gets it: 0 or negative
+    unique: int
+    body: bytes
+
+
+def request(
+    opcode: int, unique: int, body: bytes = b"", *, node: int = 1, length: int | None = None, extensions: int = 0
+) -> bytes:
+    """fuse_in_header and a body; length lies when it is given."""
+    size = protocol.IN_HEADER.size + len(body) if length is None else length
+    return protocol.IN_HEADER.pack(size, opcode, unique, node, 0, 0, 0, extensions, 0) + body
+
+
+def init_in(minor: int = 45, flags: int = ALL_FLAGS, *, major: int = 7, max_readahead: int = 128 << 10) -> bytes:
+    """fuse_init_in in the length that a kernel of this minor version sends."""
+    body = protocol.INIT_IN.pack(major, minor, max_readahead, flags & 0xFFFFFFFF)
+    return body + (flags >> 32).to_bytes(4, "little") + bytes(44) if minor >= 36 else body
+
+
+def parse_answer(data: bytes) -> Answer:
+    length, error, unique = protocol.OUT_HEADER.unpack_from(data)
+    assert length == len(data)
+    return Answer(error, unique, data[protocol.OUT_HEADER.size :])
+
+
+class FakeKernel:
+    """Sends requests and receives answers."""
+
+    def __init__(self, connection: trio.socket.SocketType) -> None:
+        self._connection = connection
+        self._uniques = itertools.count(2, 2)  # the kernel's are even
+
+    async def send(self, message: bytes) -> None:
+        await self._connection.send(message)
+
+    async def post(
+        self, opcode: int, body: bytes = b"", *, node: int = 1, length: int | None = None, extensions: int = 0, unique: int = -1
+    ) -> int:
+        """Sends a request; its unique."""
+        number = next(self._uniques) if unique < 0 else unique
+        await self.send(request(opcode, number, body, node=node, length=length, extensions=extensions))
+        return number
+
+    async def receive(self) -> Answer:
+        return parse_answer(await self._connection.recv(LARGEST))
+
+    async def ask(
+        self, opcode: int, body: bytes = b"", *, node: int = 1, length: int | None = None, extensions: int = 0
+    ) -> Answer:
+        """A request and its answer, which is the next one that comes."""
+        unique = await self.post(opcode, body, node=node, length=length, extensions=extensions)
+        answer = await self.receive()
+        assert answer.unique == unique
+        return answer
+
+    async def nothing_more(self) -> None:
+        """Everything sent before was handled and answered no further: the next answer is that of one more request."""
+        await self.ask(Opcode.STATFS)
+
+
+@asynccontextmanager
+async def connected(
+    operations: Operations, *, minor: int = 45, flags: int = ALL_FLAGS, initialize: bool = True, **options: object
+) -> AsyncIterator[tuple[KernelChannel, FakeKernel]]:
+    """A KernelChannel that serves the other end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST)
+    config = ChannelConfig(Path("/nowhere/mounted"), "fake", fuse_fd=theirs.detach(), **options)  # type: ignore[arg-type]
+    channel = KernelChannel(operations, config)
+    ready = trio.Event()
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            connection = trio.socket.from_stdlib_socket(ours)
+            nursery.start_soon(channel.serve, ready.set)
+            kernel = FakeKernel(connection)
+            try:
+                if initialize:
+                    await kernel.ask(Opcode.INIT, init_in(minor, flags))
+                    await ready.wait()
+                yield channel, kernel
+            finally:
+                connection.close()

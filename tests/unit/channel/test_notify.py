@@ -1,0 +1,123 @@
+"""The queues of notifications, without a process behind them."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+import trio
+import trio.testing
+
+from ossmount.channel.kernel_channel import notify, protocol
+from ossmount.channel.kernel_channel.notify import Lane, Notifier, pack_entry, pack_node
+
+
+def test_the_messages_are_the_kernels_structs() -> None:
+    message = pack_entry(7, b"name", expire=True)
+    assert protocol.OUT_HEADER.unpack_from(message) == (len(message), 3, 0)
+    assert protocol.NOTIFY_INVAL_ENTRY_OUT.unpack_from(message, 16) == (7, 4, 1)
+    assert message[32:] == b"name\0"
+    message = pack_node(9)
+    assert protocol.OUT_HEADER.unpack_from(message) == (len(message), 2, 0)
+    assert protocol.NOTIFY_INVAL_INODE_OUT.unpack_from(message, 16) == (9, 0, 0)
+
+
+def test_the_same_news_is_queued_once_and_last() -> None:
+    lane = Lane("names")
+    for message in (b"a", b"b", b"a"):
+        lane.put(message)
+    assert list(lane.queue) == [b"b", b"a"]
+    assert lane.queued == 2
+
+
+def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(notify, "CAPACITY", 2)
+    lane = Lane("names")
+    for message in (b"a", b"b", b"c", b"d", b"a"):
+        lane.put(message)
+    assert list(lane.queue) == [b"b", b"a"]
+    assert lane.lost == 2
+    assert caplog.text.count("lost") == 1
+
+
+async def stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    ours, theirs = trio.socket.socketpair()
+    return trio.SocketStream(ours), trio.SocketStream(theirs)
+
+
+def test_messages_go_out_in_order_and_bounded_by_what_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "IN_FLIGHT", 3)
+
+    async def main() -> None:
+        lane = Lane("names")
+        done: list[str] = []
+        ours, theirs = await stream_pair()
+        with trio.fail_after(60):
+            async with ours, theirs, trio.open_nursery() as nursery:
+                nursery.start_soon(lane.send, ours)
+                nursery.start_soon(lane.receive, ours, nursery.cancel_scope)
+                for number in range(5):
+                    lane.put(b"%d" % number)
+                lane.hold(lambda: done.append("told"))
+                assert await read_exactly(theirs, 3) == b"012"
+                await trio.testing.wait_all_tasks_blocked()
+                assert lane.sent == 3 and not done
+                await theirs.send_all(struct.pack("=iii", 0, -0, errno.ENOENT))
+                assert await read_exactly(theirs, 2) == b"34"
+                await theirs.send_all(struct.pack("=i", 0) + struct.pack("=i", errno.EINVAL)[:2])
+                await trio.testing.wait_all_tasks_blocked()
+                assert lane.behind and not done
+                await theirs.send_all(struct.pack("=i", errno.EINVAL)[2:])
+                await trio.testing.wait_all_tasks_blocked()
+                assert not lane.behind and done == ["told"] and lane.failed == 1
+                await theirs.aclose()  # the process ended: both tasks end
+
+    trio.run(main)
+
+
+async def read_exactly(stream: trio.SocketStream, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += bytes(await stream.receive_some(size - len(data)))
+    return data
+
+
+def test_what_is_held_goes_after_a_second_though_nothing_was_told() -> None:
+    async def main() -> None:
+        notifier = Notifier()
+        done: list[float] = []
+        notifier.after_entries(lambda: done.append(trio.current_time()))
+        assert len(done) == 1  # nothing was queued: at once
+        notifier.invalidate_node(7)
+        notifier.after_entries(lambda: done.append(trio.current_time()))
+        assert len(done) == 2  # pages may wait for the very READ that is answered
+        notifier.invalidate_entry(1, b"name")
+        begin = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(notifier.entries.release_late)
+            notifier.after_entries(lambda: done.append(trio.current_time()))
+            assert len(done) == 2
+            await trio.sleep(notify.PATIENCE / 2)
+            assert len(done) == 2
+            await trio.sleep(notify.PATIENCE)
+            nursery.cancel_scope.cancel()
+        assert len(done) == 3
+        assert done[2] == pytest.approx(begin + notify.PATIENCE)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_what_the_process_had_when_it_died_is_not_waited_for() -> None:
+    async def main() -> None:
+        lane = Lane("names")
+        done: list[int] = []
+        lane.put(b"a")
+        lane.hold(lambda: done.append(1))
+        lane.queue.clear()
+        lane.sent = 1
+        lane.give_up_sent()
+        assert done == [1]
+        assert lane.lost == 1 and not lane.behind
+
+    trio.run(main)
