@@ -166,9 +166,9 @@ class Tree:
         return keys.shown_name(name, Kind.FILE, shadowed=shadowed) or name
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Takes over what a write changed."""
+        """Drops what a write changed, to be read again: writes are not taken over in the order in which they committed."""
         for change in changes:
-            self._coverage[change.directory] = change.coverage
+            self._coverage.pop(change.directory, None)
             for name in change.names:
                 self._children.pop((change.directory, name), None)
             for number, parent, name, _ in change.gone:
