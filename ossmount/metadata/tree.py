@@ -99,6 +99,11 @@ class Tree:
         key = self.prefix(parent) + name
         return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
 
+    def directories(self, parent: int) -> list[int]:
+        """The ids of the directories in one that are known."""
+        with self.store.scan(parent, b"") as rows:
+            return [child.id for _, directory, child in rows if directory]
+
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)

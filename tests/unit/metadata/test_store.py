@@ -278,7 +278,7 @@ def test_survives_kill_9_at_any_moment(tmp_path: Path) -> None:
     """Whatever id was told is resolved by the next process, to the version that it was told for."""
     chance = random.Random(1)
     told: dict[int, str] = {}
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", _WRITER, tmp_path], stdout=subprocess.PIPE, cwd=_ROOT, preexec_fn=_default_signals
         )
