@@ -153,7 +153,7 @@ class Handlers:
     # -- failures
 
     def fail(self, unique: int, failure: BaseException) -> None:
-        """The error boundary: answers the errno of a failure; one that is not deliberate is logged as a defect. Never raises."""
+        """The error boundary: answers the errno of a failure, and logs one that is not deliberate. Never raises."""
         code = errno_of(failure)
         if not isinstance(failure, OssMountError):
             self.defects += 1

@@ -17,7 +17,7 @@ from ossmount.errors import Changed, Denied, OssMountError
 from ossmount.filesystem.interface import FilesystemStatistics
 from tests.unit.channel.fake_kernel import FakeKernel, connected
 from tests.unit.channel.memory_filesystem import MTIME_NS, MemoryFilesystem, Tree
-from tests.unit.channel.requests import NAMES, TREE, WELL_FORMED, parse_listing, read_in, run
+from tests.unit.channel.well_formed import NAMES, TREE, WELL_FORMED, parse_listing, read_in, run
 
 
 @pytest.mark.parametrize("slow", [False, True])
