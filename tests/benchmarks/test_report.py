@@ -91,6 +91,8 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str) -> None:
         report.load([path])
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0.00"), (0.00123, "0.0012"), (9.994, "9.99"), (55.55, "55.5"), (1234567.0, "1,234,567")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00"), (0.00123, "0.0012"), (9.994, "9.99"), (55.55, "55.5"), (1234567.0, "1,234,567")]
+)
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert report.number(value) == text
