@@ -303,6 +303,12 @@ class Refresher:
         for first in range(0, len(names), HEADS):
             await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
 
+    def start(self, ask: Callable[[], Awaitable[None]]) -> bool:
+        """Runs what nobody waits for; False when the mount is being stopped."""
+        if self._nursery is not None:
+            self._nursery.start_soon(ask)
+        return self._nursery is not None
+
     def forget_headed(self) -> None:
         self._headed.clear()
 

@@ -13,7 +13,7 @@ from ossmount.errors import Unavailable
 from ossmount.metadata.interface import Named
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.walks import MOST
-from ossmount.model import Kind
+from ossmount.model import Absent, Found, Kind
 from tests.unit.metadata.fake_lister import FakeLister, list_all, running, soon
 
 
@@ -21,8 +21,9 @@ async def directories(namespace: TreeNamespace, path: bytes) -> list[Named]:
     """What a walk does first: looks the folder up and lists it."""
     parent = 1
     for name in path.split(b"/"):
-        entry = await soon(namespace.lookup(parent, name))
-        parent = entry.node.id  # type: ignore[union-attr]
+        entry: Found | Absent = await soon(namespace.lookup(parent, name))
+        assert isinstance(entry, Found)
+        parent = entry.node.id
     return await list_all(namespace, parent)
 
 
@@ -98,7 +99,7 @@ def test_a_failure_ahead_harms_nobody(tmp_path: Path) -> None:
             count = 0
             found = await retried(lambda: directories(namespace, b"train"))
             for named in found:
-                count += len(await retried(lambda named=named: list_all(namespace, named.found.node.id)))  # type: ignore[misc]
+                count += len(await retried(lambda named=named: list_all(namespace, named.found.node.id)))
             assert count == 5_000
             assert failed >= 2
 
