@@ -114,9 +114,11 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
     kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
     settings = settings.with_default(options.METADATA_DIR, kept)
-    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
-    if settings[options.METADATA_SNAPSHOT] is not None:
+    negative = settings[options.NEGATIVE_TIMEOUT]
+    if settings[options.METADATA_SNAPSHOT] is not None and settings[options.METADATA_TTL] is None:
         settings = settings.with_default(options.METADATA_TTL, math.inf)
+        negative = math.inf
+    settings = settings.with_default(options.NEGATIVE_TTL, negative)
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")

@@ -21,7 +21,7 @@ from ossmount.metadata.store import ROOT
 from ossmount.metadata.tree import Tree
 
 WORKERS = 16  # requests under way; at 30 ms each more than two cores can take in
-PARTS = 128  # so that the last worker does not work alone for long
+PARTS = 64  # so that the last worker does not work alone for long; each lists half a page too much
 CUT = 16  # pages that one worker keeps of a large directory; the rest is for the others
 _EXPANDED = WORKERS  # directories that are looked into for finer parts
 
@@ -100,11 +100,11 @@ class Builder:
 
 
 def _boundary(split: Split) -> bytes | None:
-    """A key some pages behind a page that shows the middle of a large directory."""
+    """A key some pages behind a page that shows the middle of a large directory: it neither begins nor ends there."""
     if split.last is None:
         return None
     stretch = max((s for s in split.stretches if s.high is not None), key=lambda s: len(s.prefix))
-    if len(stretch.files) < PAGE // 2:
+    if len(stretch.files) < PAGE // 2 or not stretch.low:
         return None
     made = guess([name for name, _ in stretch.files])
     at = made.value(stretch.files[-1][0]) if made is not None else None
