@@ -35,7 +35,7 @@ from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
-from ossmount.metadata import snapshot
+from ossmount.metadata import manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
@@ -43,6 +43,7 @@ from ossmount.options.settings import Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
+from ossmount.oss.interface import ObjectLister
 
 OLDEST_KERNEL = (5, 4)
 
@@ -70,7 +71,13 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     if settings[options.METADATA] == "memory" and kept is not None:
         own_folder(kept)
     identity = source_identity(source, settings)
-    namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
+    lister: ObjectLister = bucket
+    listed = settings[options.MANIFEST]
+    if listed is not None:
+        shown = manifest.read_manifest(listed, source.bucket, source.prefix)
+        lister = manifest.ManifestLister(bucket, shown)
+        identity += manifest.digest(shown)
+    namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, pool, data_config(settings, slab.size))
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
