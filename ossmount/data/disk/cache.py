@@ -239,9 +239,9 @@ class DiskCache:
             fetch = self._fetches[number]
             self._fetch_missing(number, fetch, [(fetch.request.start, fetch.request.start + fetch.request.length)])
 
-    def _reads_hang(self, now: float) -> bool:
+    def _reads_hang(self) -> bool:
         oldest = next(iter(self._asked), None)
-        if oldest is None or now - self._fetches[oldest].since < self._slow_after:
+        if oldest is None or self._clock() - self._fetches[oldest].since < self._slow_after:
             return False
         place = self._fetches[oldest].place
         assert place is not None
@@ -284,9 +284,9 @@ class DiskCache:
         for number in list(self._writes):
             self._written(number, 0, 0)
 
-    def _writes_hang(self, now: float) -> bool:
+    def _writes_hang(self) -> bool:
         oldest = next(iter(self._writes.values()), None)
-        if oldest is None or now - oldest.since < self._slow_after:
+        if oldest is None or self._clock() - oldest.since < self._slow_after:
             return False
         self._places.hangs(oldest.place)
         return True

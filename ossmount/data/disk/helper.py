@@ -33,10 +33,10 @@ class Helper:
         slab: Slab,
         take: Callable[[messages.Message], None],
         lost: Callable[[], None],
-        hangs: Callable[[float], bool],
+        hangs: Callable[[], bool],
     ) -> None:
         """take: called with each message of the process; lost: the process has ended, and what it was told will not be done;
-        hangs: asked with time.monotonic() whether to end it."""
+        hangs: asked from time to time whether to kill it."""
         self._role = role
         self._settings = settings
         self._slab = slab
@@ -131,7 +131,7 @@ class Helper:
     async def _watch(self, process: DiskProcess) -> None:
         while True:
             await trio.sleep(_WATCH)
-            if self._hangs(time.monotonic()):
+            if self._hangs():
                 _log.error("the disk process (%s, pid %d) hangs in a disk: it is killed", self._role, process.pid)
                 process.kill()
                 return

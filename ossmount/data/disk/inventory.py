@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ossmount.data.disk.layout import SUFFIXES
 
+_FILE = re.compile(r"([0-9a-f]{40})(" + "|".join(map(re.escape, SUFFIXES)) + ")")
 MOST = 50_000  # entries that one eviction drops at most; 10 MB of memory
 
 
@@ -47,9 +49,10 @@ def _folder(path: str) -> Iterator[Entry]:
     found: dict[str, Entry] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as files:
         for file in files:
-            stem, suffix = os.path.splitext(file.path)
-            if suffix not in SUFFIXES:
-                continue
+            match = _FILE.fullmatch(file.name)
+            if match is None:
+                continue  # not ours
+            stem = f"{path}/{match[1]}"
             with contextlib.suppress(FileNotFoundError):
                 stat = file.stat(follow_symlinks=False)
                 used, size, _ = found.get(stem, (0, 0, ""))
@@ -57,10 +60,10 @@ def _folder(path: str) -> Iterator[Entry]:
     yield from found.values()
 
 
-def drop(entry: Entry) -> bool:
+def drop(entry: Entry, *, always: bool = False) -> bool:
     """Removes an entry, unless it was used since it was looked at; whether it did."""
     paths = [entry.stem + suffix for suffix in SUFFIXES]
-    for path in paths:
+    for path in () if always else paths:
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path).st_mtime_ns > entry.used:
                 return False

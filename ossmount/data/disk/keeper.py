@@ -73,6 +73,12 @@ class Limits:
         disk = os.statvfs(root)
         return (disk.f_bavail * disk.f_frsize - length) * 100 >= disk.f_blocks * disk.f_frsize * self.free_percent
 
+    def over(self, root: str, used: int) -> int:
+        """Bytes that are too many."""
+        disk = os.statvfs(root)
+        wanted = disk.f_blocks * disk.f_frsize * self.free_percent // 100 - disk.f_bavail * disk.f_frsize
+        return max(0, min(used, max(wanted, used - self.size if self.size else 0)))
+
     def excess(self, root: str, used: int) -> int:
         """Bytes that must go; more than strictly needed once it is time, so that a scan pays."""
         disk = os.statvfs(root)

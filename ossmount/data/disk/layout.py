@@ -26,7 +26,7 @@ BLOCK = 4096  # bytes with a checksum of their own
 WHOLE = 1 << 20  # bytes; objects up to here that are fetched whole are stored in one file
 ROOT = "ossmount-1"  # the number is the version of this layout
 WHOLE_SUFFIX, DATA_SUFFIX, SUMS_SUFFIX = ".whole", ".data", ".sums"
-SUFFIXES = (WHOLE_SUFFIX, DATA_SUFFIX, SUMS_SUFFIX)
+SUFFIXES = (WHOLE_SUFFIX, SUMS_SUFFIX, DATA_SUFFIX)  # removed in this order: sums without data would look like damage
 
 _LENGTHS = struct.Struct("<HH")
 

@@ -57,7 +57,13 @@ class DiskWorld:
     def __init__(self, directories: Sequence[Path], memory: int = 64 * MIB, **config: Any) -> None:
         self.slab = Slab(memory)
         self.fetcher = Instant(self.slab)
-        self.cache = DiskCache(self.fetcher, self.slab, DiskConfig(tuple(directories), STORE, **{"free_space": 0, **config}))
+        self.later = 0.0  # seconds that the cache believes to have passed beside those that have
+        self.cache = DiskCache(
+            self.fetcher,
+            self.slab,
+            DiskConfig(tuple(directories), STORE, **{"free_space": 0, "slow_after": 2 * LIMIT, **config}),
+            clock=lambda: time.monotonic() + self.later,
+        )
         self.reader = ObjectReader(self.slab, self.cache, DataConfig(memory, MIB, 4))
         self.cache.attach(self.reader.hold)
         self.directories = directories
