@@ -86,7 +86,7 @@ class Refresher:
         self._filler = Filler(self.flat_page)
         self._streams: LRUCache[int, Stream] = LRUCache(256)
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
-        self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
+        self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.lists = 0
         self.heads = 0
         self.hidden_count = 0
@@ -140,9 +140,10 @@ class Refresher:
             asks.append(partial(self.probe, directory, target.stored, share=False))
         await together(asks)
 
-    def headed(self, directory: int, stored: bytes) -> float:
-        """When the object was last asked for by HEAD; minus infinity if never."""
-        return self._headed.get((directory, stored), -math.inf) if self._headed else -math.inf
+    def headed(self, directory: int, stored: bytes, *, exists: bool) -> float:
+        """When HEAD said last that the object exists, or that it does not; minus infinity if it said the other, or never."""
+        asked, found = self._headed.get((directory, stored), (-math.inf, exists)) if self._headed else (-math.inf, exists)
+        return asked if found is exists else -math.inf
 
     def forget_version(self, directory: int, stored: bytes, node: int, done: Callable[[], object]) -> None:
         """Retires the version in the store, soon; then calls done."""
@@ -272,7 +273,7 @@ class Refresher:
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        self._headed[directory, stored] = asked
+        self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
         """HEADs of some names, a few at a time."""
