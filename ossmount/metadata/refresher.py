@@ -151,6 +151,8 @@ class Refresher:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
             try:
                 self._take(await self._store.write(forget))
+                # A HEAD that was under way may have seen the old version meanwhile: it says nothing of the name any more.
+                self._headed.pop((directory, stored), None)
                 done()
             except OssMountError as failure:  # it stays gone for this process
                 log.warning("version %d of %r could not be retired: %s", node, stored, failure)
