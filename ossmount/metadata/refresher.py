@@ -272,7 +272,9 @@ class Refresher:
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        self._headed[directory, stored] = asked
+        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
+        if (self._tree.children(directory, stored).file is None) == (info is None):
+            self._headed[directory, stored] = asked
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
         """HEADs of some names, a few at a time."""
