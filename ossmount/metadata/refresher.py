@@ -109,7 +109,7 @@ class Refresher:
         else:
             await self.page(ROOT, start, b"", share=share, wanted=directory)
         if self._filler.missed(directory) and self._nursery is not None:
-            self._nursery.start_soon(self._filler.fill, directory)
+            self._nursery.start_soon(self._fill, directory)
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
@@ -273,7 +273,9 @@ class Refresher:
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        self._headed[directory, stored] = (asked, info is not None)
+        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
+        if (self._tree.children(directory, stored).file is None) == (info is None):
+            self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
         """HEADs of some names, a few at a time."""
@@ -283,12 +285,18 @@ class Refresher:
     def forget_headed(self) -> None:
         self._headed.clear()
 
+    async def _fill(self, directory: int) -> None:
+        try:
+            await self._filler.fill(directory)
+        except Exception:  # a defect in what is only a help must not end the mount
+            log.exception("listing directory %d ahead failed", directory)
+
     async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of all below a directory from a key on; its last key, None at the end."""
         prefix = self._tree.prefix(directory)
         last: list[bytes | None] = []
         asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
-        await self._fly(("fill", directory, start_after), asking, share=True)
+        await self._fly(("flat", directory, start_after), asking, share=False)  # shared, it would tell its end to one only
         return last[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
