@@ -83,7 +83,7 @@ class Refresher:
         self._nursery: trio.Nursery | None = None
         self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
         self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
-        self._filler = Filler(self._fill_page)
+        self._filler = Filler(self.flat_page)
         self._streams: LRUCache[int, Stream] = LRUCache(256)
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
         self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
@@ -151,6 +151,8 @@ class Refresher:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
             try:
                 self._take(await self._store.write(forget))
+                # A HEAD that was under way may have seen the old version meanwhile: it says nothing of the name any more.
+                self._headed.pop((directory, stored), None)
                 done()
             except OssMountError as failure:  # it stays gone for this process
                 log.warning("version %d of %r could not be retired: %s", node, stored, failure)
@@ -280,8 +282,8 @@ class Refresher:
     def forget_headed(self) -> None:
         self._headed.clear()
 
-    async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
-        """A flat page of a directory that is listed ahead; its last key, None at the end."""
+    async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
+        """A flat page of all below a directory from a key on; its last key, None at the end."""
         prefix = self._tree.prefix(directory)
         last: list[bytes | None] = []
         asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)

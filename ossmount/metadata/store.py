@@ -134,6 +134,8 @@ class Store:
 
     def _begin(self) -> Any:
         """A read transaction, to be used as a context manager and without a checkpoint inside."""
+        if self._env is None:
+            raise Unavailable("the metadata store is closed")
         try:
             return self._env.begin()
         except lmdb.MapResizedError:  # another mount of the same source grew it
