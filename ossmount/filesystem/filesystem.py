@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ossmount.config import FilesystemConfig
 from ossmount.data.interface import Reader
-from ossmount.errors import Changed, InvalidArgument, IsDirectory, NameTooLong, NotFound, OssMountError
+from ossmount.errors import Changed, InvalidArgument, IsDirectory, NameTooLong, NotFound, OssMountError, StaleNode
 from ossmount.filesystem import xattrs
 from ossmount.filesystem.attributes import AttributeMaker
 from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, Kernel, ReadDone
@@ -91,7 +91,11 @@ class Filesystem:
     def list(self, node: int, offset: int) -> Soon[Sequence[DirectoryEntry]]:
         # An offset is the id of the last name's node: it stays good while names before and behind it come and go.
         after = self._namespace.name_of(offset) if offset else b""
-        return _then(self._namespace.list(node, after), self._entries)
+        try:
+            known = self._namespace.list(node, after)
+        except NotFound as gone:
+            raise _no_end(gone) from gone
+        return self._list_slowly(known) if isinstance(known, Coroutine) else self._entries(known)
 
     def getxattr(self, node: int, name: bytes) -> Soon[bytes]:
         return xattrs.value(self._namespace.resolve(node), name, self._head)
@@ -105,6 +109,12 @@ class Filesystem:
 
     def forget(self, node: int, count: int) -> None:
         """Advisory: ids live in the store, so nothing is freed by it."""
+
+    async def _list_slowly(self, known: Coroutine[Any, Any, Sequence[Named]]) -> Sequence[DirectoryEntry]:
+        try:
+            return self._entries(await known)
+        except NotFound as gone:
+            raise _no_end(gone) from gone
 
     def _gone(self, node: Node, version: Version, failure: OssMountError, done: ReadDone) -> None:
         """The version that a READ wants is gone: its names are invalidated first, so that the next open() sees the new one."""
@@ -148,3 +158,8 @@ async def _after(soon: Coroutine[Any, Any, _S], step: Callable[[_S], _T]) -> _T:
 
 def _keep(_: Found) -> bool:
     return True
+
+
+def _no_end(gone: NotFound) -> StaleNode:
+    """readdir(3) takes ENOENT for the end of the directory: a directory that vanished would look empty, or cut short."""
+    return StaleNode(str(gone))

@@ -99,6 +99,11 @@ class Tree:
         key = self.prefix(parent) + name
         return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
 
+    def directories(self, parent: int) -> list[int]:
+        """The ids of the directories in one that are known."""
+        with self.store.scan(parent, b"") as (_, rows):
+            return [child.id for _, directory, child in rows if directory]
+
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)
@@ -134,6 +139,24 @@ class Tree:
             raise StaleNode(f"node {number} is gone")
         return self.node(location.parent, location.name, last, directory=location.directory)
 
+    def find(self, path: bytes) -> tuple[int, bytes, bool] | None:
+        """Parent, stored name and side of a path, without asking OSS; None when the store does not know it."""
+        parent = ROOT
+        found: tuple[int, bytes, bool] | None = None
+        for name in path.strip(b"/").split(b"/"):
+            target = keys.target_of(name)
+            if target is None or (found is not None and not found[2]):
+                return None
+            directory, file = self.children(parent, target.stored)
+            if target.directory and directory is not None:
+                found = (parent, target.stored, True)
+                parent = directory.id
+            elif target.file and file is not None:
+                found = (parent, target.stored, False)
+            else:
+                return None
+        return found
+
     def shown_name(self, number: int) -> bytes:
         """The name that shows a node; raises StaleNode."""
         if number == ROOT:
@@ -148,9 +171,9 @@ class Tree:
         return keys.shown_name(name, Kind.FILE, shadowed=shadowed) or name
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Takes over what a write changed."""
+        """Drops what a write changed, to be read again: writes are not taken over in the order in which they committed."""
         for change in changes:
-            self._coverage[change.directory] = change.coverage
+            self._coverage.pop(change.directory, None)
             for name in change.names:
                 self._children.pop((change.directory, name), None)
             for number, parent, name, _ in change.gone:

@@ -52,10 +52,3 @@ class TlsLink:
             return WANT_READ
         except ssl.SSLWantWriteError:
             return WANT_WRITE
-
-
-def client_context() -> ssl.SSLContext:
-    """Verifies against the system's authorities (SSL_CERT_FILE and SSL_CERT_DIR as OpenSSL reads them), TLS 1.2 or later."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

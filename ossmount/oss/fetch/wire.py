@@ -13,7 +13,7 @@ process to daemon:
     (READY,)                                       once, after CONFIGURE
     (DONE, number, failure, text)                  failure: a name of FAILURES, "" for success
     (PROGRESS, number, bytes)
-    (COUNTERS, {name: int})                        running totals, in front of every batch
+    (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
 

@@ -75,6 +75,7 @@ class Worker:
         self.counters = dict.fromkeys(
             ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
+        self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
         self._poller.register(self._resolver.fileno(), select.EPOLLIN)
@@ -128,7 +129,8 @@ class Worker:
         """Sends what the daemon has not been told yet, in one piece."""
         if self._outgoing:
             # before the reports: who is told that a fetch is done finds it in the counters
-            self._unsent += wire.pack([(wire.COUNTERS, self.counters), *self._outgoing])
+            self._told = dict(self.counters)
+            self._unsent += wire.pack([(wire.COUNTERS, self._told), *self._outgoing])
             self._outgoing = []
             mask = select.EPOLLIN | select.EPOLLOUT
         elif self._unsent:
@@ -184,12 +186,13 @@ class Worker:
 
     # ---- connections tell
 
+    def asked(self) -> None:
+        self.counters["requests"] += 1
+
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
         self._pace.answered(self._now)
-        counters = self.counters
-        counters["requests"] += 1
-        counters["bytes"] += job.length - job.started_at
+        self.counters["bytes"] += job.length - job.started_at
         if job.crc64 is not None and job.scatter.crc64() != job.crc64:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
@@ -198,7 +201,6 @@ class Worker:
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
-        self.counters["requests"] += 1
         self.counters["bytes"] += job.scatter.received - job.started_at
         if not connection.reached:
             self._resolver.failed(connection.address, self._now)
@@ -317,6 +319,8 @@ class Worker:
                 self._end(job, _overdue(job))
             elif job is not None and connection.expires <= now:
                 connection.time_out()
+        if self._told != self.counters:
+            self._outgoing.append((wire.COUNTERS, dict(self.counters)))
         for job in self._queue.expire(now):
             self._end(job, _overdue(job))
         for connection in [connection for connection, since in self._idle.items() if now - since > _MAX_IDLE]:
@@ -352,7 +356,7 @@ def _timeouts(settings: WorkerSettings) -> Timeouts:
 def _tunnel(endpoint: Endpoint, settings: WorkerSettings) -> Tunnel:
     if not endpoint.tls:
         return Tunnel()
-    from ossmount.oss.fetch.tls import client_context
+    from ossmount.oss.trust import client_context
 
     connect = ""
     if settings.proxy:

@@ -183,6 +183,23 @@ def test_listing_goes_on_behind_the_node_that_the_offset_names() -> None:
     assert namespace.lists == [(1, b""), (1, b"file"), (1, b"link")]
 
 
+def test_a_directory_that_vanishes_is_stale_and_does_not_look_empty() -> None:
+    class Vanished(DictNamespace):
+        def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
+            if self.late:
+                return self._vanish()
+            raise NotFound("no such bucket")
+
+        async def _vanish(self) -> Sequence[Named]:
+            await trio.lowlevel.checkpoint()
+            raise NotFound("no such bucket")
+
+    with pytest.raises(StaleNode):
+        _filesystem(Vanished()).list(1, 0)
+    with pytest.raises(StaleNode):
+        _wait(_filesystem(Vanished(late=True)).list(1, 0))
+
+
 def test_reading_gives_the_bytes_of_the_version() -> None:
     filesystem = _filesystem(reader=DictReader(b"0123456789"))
     assert _read(filesystem, 100, 2, 3) == b"234"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 import trio
@@ -20,18 +19,11 @@ from ossmount.model import Version
 from ossmount.oss.fetch import slot
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import FetchRequest
-from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source
+from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source, wait_until
 
 DATA = bytes(range(256)) * 400
 #: Seconds that a test waits for something before it says that it never comes.
 PATIENCE = 60.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
 
 
 def test_what_a_killed_process_carried_is_repeated() -> None:
@@ -152,8 +144,10 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_the_daemon(number: signal.Signals) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_daemon(number: signal.Signals, frozen: bool) -> None:
+    """A frozen one does not see the end of its socket: the kernel has to end it."""
     daemon = subprocess.Popen(
         [sys.executable, "-c", _DAEMON],
         stdout=subprocess.PIPE,
@@ -167,11 +161,15 @@ def test_no_process_outlives_the_daemon(number: signal.Signals) -> None:
         assert len(pids) == 2
         ends = [os.pidfd_open(pid) for pid in pids]
         try:
+            for pid in pids if frozen else []:
+                os.kill(pid, signal.SIGSTOP)
             daemon.send_signal(number)
             for end in ends:
                 assert select.select([end], [], [], PATIENCE)[0], "a fetch process lives on"
         finally:
             for end in ends:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(end, signal.SIGKILL)
                 os.close(end)
     finally:
         daemon.kill()
