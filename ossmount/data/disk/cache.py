@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 #: Bytes between two missing ranges that are fetched along: less than a second request costs.
 _JOIN: Final = 128 << 10
 _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants several reads at once
-_BEHIND: Final = 8  # the share of the slab that may be held for writing: an eighth
+_BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
 Range = tuple[int, int]
 #: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.

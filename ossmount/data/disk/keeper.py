@@ -79,13 +79,13 @@ class Limits:
         wanted = disk.f_blocks * disk.f_frsize * self.free_percent // 100 - disk.f_bavail * disk.f_frsize
         return max(0, min(used, max(wanted, used - self.size if self.size else 0)))
 
-    def excess(self, root: str, used: int) -> int:
-        """Bytes that must go; more than strictly needed once it is time, so that a scan pays."""
+    def excess(self, root: str, used: int, more: int = 0) -> int:
+        """Bytes that must go for so many more; more than strictly needed once it is time, so that a scan pays."""
         disk = os.statvfs(root)
-        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize - more
         wanted = 0
-        if self.size and used > self.size * 19 // 20:
-            wanted = used - self.size * 9 // 10
+        if self.size and used + more > self.size * 19 // 20:
+            wanted = used + more - self.size * 9 // 10
         if free * 100 < total * (self.free_percent + 1):
             wanted = max(wanted, total * (self.free_percent + 2) // 100 - free)
         return min(wanted, used)
@@ -94,14 +94,16 @@ class Limits:
 class Keeper:
     """Of one directory. run() in a thread of its own; the rest may be called by any thread."""
 
-    def __init__(self, directory: str, limits: Limits, report: Report) -> None:
+    def __init__(self, directory: str, limits: Limits, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
         """report is called, in run()'s thread, with what has changed."""
         self._root = root_of(directory)
         self._limits = limits
         self._report = report
+        self._clock = clock
         self._wake = threading.Event()
         self._lock = threading.Lock()  # for _mine
         self._mine = 0  # bytes written that `written` does not tell of yet
+        self._refused = 0  # bytes of the largest write since the last turn that there was no room for
         self._used: int | None = None  # bytes, without _mine; None: not known yet
         self._holder = -1  # descriptor of the lock, when it is ours
         self._counted = 0
@@ -113,6 +115,7 @@ class Keeper:
         """Whether so many bytes may be written now. Raises OSError."""
         allowed = self._limits.allow(self._root, (self._used or 0) + self._mine, length)
         if not allowed:
+            self._refused = max(self._refused, length)
             self._wake.set()
         return allowed
 
@@ -148,17 +151,19 @@ class Keeper:
             counted, marked = self._read_usage()  # of the last holder: true enough until the scan is through
             self._counted, self._mark = counted or 0, min(marked, mark)
         self._used = self._counted + (mark - self._mark) * MIB
-        now = time.monotonic()
+        now = self._clock()
         first = not self._next_scan
-        if first or (now >= self._next_scan and self._limits.excess(self._root, self._used + self._mine) > 0):
+        more = self._refused
+        if first or (now >= self._next_scan and self._limits.excess(self._root, self._used + self._mine, more) > 0):
+            self._refused = 0
             if mark > LONG_LOG:
                 os.truncate(f"{self._root}/written", 0)
                 mark = 0
             with self._lock:
                 self._mine = 0  # the scan sees it
-            census = evict(self._root, lambda used: self._limits.excess(self._root, used), lambda: time.sleep(REST))
-            took = time.monotonic() - now
-            self._next_scan = time.monotonic() + 10 * took  # a tenth of the time at most
+            census = evict(self._root, lambda used: self._limits.excess(self._root, used, more), lambda: time.sleep(REST))
+            took = self._clock() - now
+            self._next_scan = self._clock() + 10 * took  # a tenth of the time at most
             self._scanned(census, mark)
 
     def _scanned(self, census: Census, mark: int) -> None:
