@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 #: Bytes between two missing ranges that are fetched along: less than a second request costs.
 _JOIN: Final = 128 << 10
 _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants several reads at once
+#: More fetches than this in the reading process, the first of them for longer than so many seconds: OSS is asked as well.
+_BUSY: Final = (64, 1.0)
 _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
 Range = tuple[int, int]
@@ -92,7 +94,17 @@ class DiskCache:
         self._writes: dict[int, _Write] = {}  # oldest first
         self._held = 0
         self._most_held = slab.size // _BEHIND
-        names = ("hits", "partial_hits", "misses", "bytes_read", "bytes_written", "bad_blocks", "read_errors", "not_written")
+        names = (
+            "hits",
+            "partial_hits",
+            "misses",
+            "bypassed",
+            "bytes_read",
+            "bytes_written",
+            "bad_blocks",
+            "read_errors",
+            "not_written",
+        )
         self._counts = dict.fromkeys(names, 0)
 
     def attach(self, hold: Hold) -> None:
@@ -108,6 +120,9 @@ class DiskCache:
         if version.etag:
             name = name_of(self._store, version)
             place = self._places.choose(name)
+        if place is not None and self._is_busy():
+            self._counts["bypassed"] += 1
+            place = None
         fetch = _Fetch(request, done, progress, place, name, request.demand, self._clock())
         self._fetches[number] = fetch
         if place is not None:
@@ -231,6 +246,12 @@ class DiskCache:
     def _end(self, number: int, fetch: _Fetch) -> None:
         del self._fetches[number]
         _guarded(fetch.done, fetch.error)
+
+    def _is_busy(self) -> bool:
+        """The disks are slower than what is asked of them."""
+        if len(self._asked) <= _BUSY[0]:
+            return False
+        return self._clock() - self._fetches[next(iter(self._asked))].since > _BUSY[1]
 
     def _reader_lost(self) -> None:
         """The reading process is gone, and with it what it was asked: OSS is asked."""

@@ -13,6 +13,7 @@ import mmap
 import os
 import signal
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -35,6 +36,7 @@ def main(role: str, control_fd: int, slab_fd: int, slab_size: int, parent: int) 
         return
     settings: dict[str, Any] = marshal.loads(packet)
     work = _Reading(control, slab, settings) if role == "read" else _Writing(control, slab, settings)
+    threading.excepthook = _end_all
     threads = [threading.Thread(target=work.serve, daemon=True) for _ in range(settings["threads"])]
     for thread in threads:
         thread.start()
@@ -53,6 +55,13 @@ def _tie_to(parent: int, role: str) -> None:
     libc.prctl(_PR_SET_NAME, f"ossmount-{role}".encode(), 0, 0, 0)
     if os.getppid() != parent:  # it died before the tie was made
         raise SystemExit(1)
+
+
+def _end_all(failure: threading.ExceptHookArgs) -> None:
+    """A defect ends the process, which the daemon notices; a thread less, and it would wait for an answer."""
+    if not isinstance(failure.exc_value, (BrokenPipeError, ConnectionResetError)):  # the daemon has closed its end
+        sys.__excepthook__(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(1)
 
 
 class _Reading:

@@ -45,6 +45,9 @@ def check_owner(root: str) -> None:
         raise Untrusted(f"{root} belongs to user {found.st_uid}, and this is user {os.geteuid()}: use a directory of your own")
     if found.st_mode & 0o022:
         raise Untrusted(f"{root} may be written by other users: chmod 700 it, after `ossmount cache clear`")
+    above = os.stat(os.path.dirname(root))
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise Untrusted(f"{os.path.dirname(root)} may be written by everybody: chmod 700 it, or use another folder")
 
 
 def prepare(directory: str) -> None:

@@ -302,6 +302,24 @@ def test_a_disk_that_hangs_is_switched_off(tmp_path: Path, caplog: pytest.LogCap
     run(test)
 
 
+def test_a_disk_that_is_slower_than_what_is_asked_of_it_is_passed_by(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = DiskWorld([tmp_path])
+        versions = [world.add(5000, f"object {number}") for number in range(66)]
+        async with running(world), trio.open_nursery() as nursery:
+            reader = world.cache.pids()[0]
+            os.kill(reader, signal.SIGSTOP)
+            for version in versions[:65]:
+                nursery.start_soon(world.check, version)
+            await until(lambda: world.facts["reading"] == 65, "so many are asked for")
+            world.later += 5
+            assert await world.read(versions[65]) == world.fetcher.objects[versions[65]]
+            assert world.facts["bypassed"] == 1
+            os.kill(reader, signal.SIGCONT)
+
+    run(test)
+
+
 def test_a_writer_that_hangs_gives_the_memory_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         world = DiskWorld([tmp_path])

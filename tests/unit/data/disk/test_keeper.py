@@ -191,6 +191,13 @@ def test_strange_files_are_left_alone(folder: Folder) -> None:
 
 
 def test_whose_folder_is_believed(tmp_path: Path) -> None:
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above/root").mkdir(0o700)
+    os.chmod(tmp_path / "above", 0o777)
+    with pytest.raises(Untrusted, match="above may be written by everybody"):
+        check_owner(str(tmp_path / "above/root"))
+    os.chmod(tmp_path / "above", 0o1777)
+    check_owner(str(tmp_path / "above/root"))
     os.chmod(tmp_path, 0o700)
     check_owner(str(tmp_path))
     for mode in (0o770, 0o702):
