@@ -101,7 +101,7 @@ class Tree:
 
     def directories(self, parent: int) -> list[int]:
         """The ids of the directories in one that are known."""
-        with self.store.scan(parent, b"") as rows:
+        with self.store.scan(parent, b"") as (_, rows):
             return [child.id for _, directory, child in rows if directory]
 
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
