@@ -66,7 +66,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     filesystem.attach(channel)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool), Named("metadata", namespace)),
+        components=(Named("fetch", pool, early=True), Named("metadata", namespace)),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,

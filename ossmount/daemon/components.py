@@ -21,6 +21,7 @@ class Named(NamedTuple):
 
     name: str
     component: Component
+    early: bool = False  # starts while OSS is asked whether source and credentials are right, and leaves no trace if not
 
 
 class Parts(NamedTuple):
