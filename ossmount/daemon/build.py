@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.refresh import refresh_command
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
@@ -58,6 +60,9 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    kept = settings[options.METADATA_DIR]
+    if settings[options.METADATA] == "memory" and kept is not None:
+        own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, pool, data_config(settings, slab.size))
@@ -72,6 +77,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         fetch_pids=pool.pids,
         requests=functools.partial(_requests, bucket, pool),
         facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
+        commands={"refresh": refresh_command(namespace.refresh)},
     )
 
 
@@ -100,7 +106,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The settings with every default that depends on the machine or the user."""
     settings = settings.with_default(options.UID, os.getuid()).with_default(options.GID, os.getgid())
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
-    settings = settings.with_default(options.METADATA_DIR, default_metadata_directory(environ, os.getuid()))
+    kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
+    settings = settings.with_default(options.METADATA_DIR, kept)
+    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")
@@ -111,7 +119,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def default_metadata_directory(environ: Mapping[str, str], uid: int) -> Path:
+def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: bool = False) -> Path:
+    if memory:
+        return Path(f"/dev/shm/ossmount-{uid}")
     if uid == 0:
         return Path("/var/cache/ossmount")
     cache = environ.get("XDG_CACHE_HOME", "")
@@ -171,13 +181,26 @@ def _memory_limit(settings: Settings) -> int:
 def metadata_config(settings: Settings) -> MetadataConfig:
     directory = settings[options.METADATA_DIR]
     assert directory is not None
+    own, negative = settings[options.METADATA_TTL], settings[options.NEGATIVE_TTL]
     return MetadataConfig(
         directory=directory,
-        attr_ttl=settings[options.ATTR_TIMEOUT],
-        entry_ttl=settings[options.ENTRY_TIMEOUT],
-        negative_ttl=settings[options.NEGATIVE_TIMEOUT],
+        attr_ttl=settings[options.ATTR_TIMEOUT] if own is None else own,
+        entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
+        negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
+        stale=settings[options.METADATA_STALE],
         symlinks=not settings[options.NO_SYMLINK],
     )
+
+
+def own_folder(directory: Path) -> None:
+    """Makes a folder below /dev/shm, where everybody may write: one that somebody else made first is refused."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise UsageError(f"--metadata memory: {directory} cannot be made: {error.strerror}; give --metadata-dir") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
 def data_config(settings: Settings, memory_limit: int) -> DataConfig:
