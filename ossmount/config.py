@@ -61,6 +61,18 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class DiskConfig:
+    """The page cache on local disks."""
+
+    directories: tuple[Path, ...]  # at least one
+    store: str  # endpoint and bucket: with key, ETag and size the identity of what is cached
+    size: int = 0  # bytes of all directories together; 0: as much as free_space leaves
+    free_space: int = 10  # percent of each disk that are left free
+    touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
+    slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
+
+
+@dataclass(frozen=True)
 class FetchConfig:
     """The processes that receive bodies."""
 

@@ -18,6 +18,7 @@ from ossmount.config import (
     ChannelConfig,
     Credentials,
     DataConfig,
+    DiskConfig,
     FetchConfig,
     FilesystemConfig,
     MetadataConfig,
@@ -28,6 +29,7 @@ from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.daemon.refresh import refresh_command
+from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
@@ -36,12 +38,13 @@ from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.options import declarations as options
-from ossmount.options.settings import Settings, UsageError
+from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
 
 OLDEST_KERNEL = (5, 4)
+LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
 
 def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
@@ -56,6 +59,8 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     pool = FetchPool(source, fetch, slab.fd, slab.size)
+    disk_config = disk_cache_config(source, settings)
+    disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -65,18 +70,30 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, pool, data_config(settings, slab.size))
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size))
+    if disk is not None:
+        disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool, early=True), Named("metadata", namespace)),
+        components=(
+            Named("fetch", pool, early=True),
+            *(() if disk is None else (Named("disk", disk),)),
+            Named("metadata", namespace),
+        ),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
         requests=functools.partial(_requests, bucket, pool),
-        facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
+        facts={
+            "metadata": namespace.facts,
+            "data": reader.facts,
+            **({} if disk is None else {"disk": disk.facts}),
+            "fetch": pool.facts,
+            "oss": bucket.facts,
+        },
         commands={"refresh": refresh_command(namespace.refresh)},
     )
 
@@ -209,6 +226,29 @@ def data_config(settings: Settings, memory_limit: int) -> DataConfig:
         readahead_size=settings[options.READAHEAD_SIZE],
         readahead_count=settings[options.READAHEAD_COUNT],
     )
+
+
+def disk_cache_config(source: SourceConfig, settings: Settings) -> DiskConfig | None:
+    """None without a cache on disk."""
+    directories = settings[options.CACHE_DIR]
+    size = settings[options.CACHE_SIZE]
+    if not directories:
+        for option in (options.CACHE_SIZE, options.CACHE_FREE_SPACE):
+            if settings.origin(option) != DEFAULT:
+                raise UsageError(f"{settings.origin(option)} without cache_dir: give --cache-dir a folder on a local disk")
+        return None
+    for directory in directories:
+        if os.path.lexists(directory) and not directory.is_dir():
+            raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
+    if size is not None and size < LEAST_CACHE * len(directories):
+        raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
+    return DiskConfig(directories, store_name(source), size or 0, settings[options.CACHE_FREE_SPACE])
+
+
+def store_name(source: SourceConfig) -> str:
+    """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
+    host = source.endpoint.partition("://")[2].rstrip("/").lower()
+    return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{source.bucket}"
 
 
 def filesystem_config(settings: Settings) -> FilesystemConfig:

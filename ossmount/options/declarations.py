@@ -212,6 +212,26 @@ CONNECTIONS: Option[int] = Option(
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
 )
+CACHE_DIR: Option[tuple[Path, ...]] = Option(
+    "cache_dir",
+    DATA,
+    units.PATHS,
+    (),
+    "Folders on local disks, one for each disk, where file data is kept for later epochs and mounts. Mounts and processes of "
+    "one user may share them.",
+    computed="none: no cache on disk",
+)
+CACHE_SIZE: Option[int | None] = Option(
+    "cache_size",
+    DATA,
+    units.SIZE_OR_COMPUTED,
+    None,
+    "What the folders of cache_dir may hold together; what was not used for longest is dropped.",
+    computed="as much as cache_free_space allows",
+)
+CACHE_FREE_SPACE: Option[int] = Option(
+    "cache_free_space", DATA, units.PERCENT, 10, "Part of each disk of cache_dir that is left free."
+)
 
 CHANNEL: Option[str] = Option(
     "channel",
@@ -289,6 +309,9 @@ OPTIONS: tuple[Option[Any], ...] = (
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    CACHE_DIR,
+    CACHE_SIZE,
+    CACHE_FREE_SPACE,
     CHANNEL,
     OPEN,
     CLOSE_TO_OPEN,
