@@ -46,6 +46,7 @@ class MetadataConfig:
     attr_ttl: float = 60.0
     entry_ttl: float = 60.0
     negative_ttl: float = 5.0
+    stale: float = 0.0  # seconds behind these for which an answer is still given, while it is asked again
     symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
     ram_entries: int = 200_000
 

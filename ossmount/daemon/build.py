@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.refresh import refresh_command
 from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
@@ -63,6 +65,9 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    kept = settings[options.METADATA_DIR]
+    if settings[options.METADATA] == "memory" and kept is not None:
+        own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size))
@@ -73,7 +78,11 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     filesystem.attach(channel)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool), *(() if disk is None else (Named("disk", disk),)), Named("metadata", namespace)),
+        components=(
+            Named("fetch", pool, early=True),
+            *(() if disk is None else (Named("disk", disk),)),
+            Named("metadata", namespace),
+        ),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
@@ -85,6 +94,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
+        commands={"refresh": refresh_command(namespace.refresh)},
     )
 
 
@@ -113,7 +123,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The settings with every default that depends on the machine or the user."""
     settings = settings.with_default(options.UID, os.getuid()).with_default(options.GID, os.getgid())
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
-    settings = settings.with_default(options.METADATA_DIR, default_metadata_directory(environ, os.getuid()))
+    kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
+    settings = settings.with_default(options.METADATA_DIR, kept)
+    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")
@@ -124,7 +136,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def default_metadata_directory(environ: Mapping[str, str], uid: int) -> Path:
+def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: bool = False) -> Path:
+    if memory:
+        return Path(f"/dev/shm/ossmount-{uid}")
     if uid == 0:
         return Path("/var/cache/ossmount")
     cache = environ.get("XDG_CACHE_HOME", "")
@@ -184,13 +198,26 @@ def _memory_limit(settings: Settings) -> int:
 def metadata_config(settings: Settings) -> MetadataConfig:
     directory = settings[options.METADATA_DIR]
     assert directory is not None
+    own, negative = settings[options.METADATA_TTL], settings[options.NEGATIVE_TTL]
     return MetadataConfig(
         directory=directory,
-        attr_ttl=settings[options.ATTR_TIMEOUT],
-        entry_ttl=settings[options.ENTRY_TIMEOUT],
-        negative_ttl=settings[options.NEGATIVE_TIMEOUT],
+        attr_ttl=settings[options.ATTR_TIMEOUT] if own is None else own,
+        entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
+        negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
+        stale=settings[options.METADATA_STALE],
         symlinks=not settings[options.NO_SYMLINK],
     )
+
+
+def own_folder(directory: Path) -> None:
+    """Makes a folder below /dev/shm, where everybody may write: one that somebody else made first is refused."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise UsageError(f"--metadata memory: {directory} cannot be made: {error.strerror}; give --metadata-dir") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
 def data_config(settings: Settings, memory_limit: int) -> DataConfig:
