@@ -107,7 +107,7 @@ class Tree:
     def directories_in_order(self, parent: int, most: int) -> list[int]:
         """The ids of the directories in one that are known, in the order of their keys; none when there are more than most."""
         found: list[tuple[bytes, int]] = []
-        with self.store.scan(parent, b"") as rows:
+        with self.store.scan(parent, b"") as (_, rows):
             for name, directory, child in rows:
                 if directory:
                     found.append((name + b"/", child.id))
