@@ -21,6 +21,7 @@ from operator import attrgetter
 from ossmount.config import DataConfig
 from ossmount.data.blocks import BLOCK
 from ossmount.data.failures import Failures
+from ossmount.data.holding import hold
 from ossmount.data.interface import ReadDone
 from ossmount.data.look_ahead import LookAhead
 from ossmount.data.page_cache import PAGE, PageCache
@@ -90,6 +91,10 @@ class ObjectReader:
         self._cache.drop_version(version)
         self._transfers.cancel_version(version)
         self._pump()
+
+    def hold(self, version: Version, start: int, end: int) -> Callable[[], None] | None:
+        """Keeps the pages of a range in memory until the function returned is called; None when not all of it is there."""
+        return None if self._queue else hold(self._cache, version, start, end, self._pump)
 
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""

@@ -127,7 +127,8 @@ class Session:
             if isinstance(cause, socket.gaierror):
                 return Unavailable(f"{what}: the host name of {origin} cannot be resolved ({cause.strerror}): check --endpoint")
             if isinstance(cause, ssl.SSLError):
-                return Unavailable(f"{what}: TLS with {origin} failed ({cause.reason or cause}): does it speak https?")
+                advice = "write http:// before the endpoint if it does not speak https"
+                return Unavailable(f"{what}: TLS with {origin} failed ({cause.reason or cause}): {advice}")
             if isinstance(cause, ConnectionRefusedError):
                 return Unavailable(f"{what}: {origin} refuses connections: check --endpoint")
         if any(isinstance(cause, (TimeoutError, requests.Timeout)) for cause in chain):
@@ -175,5 +176,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _describe(method: str, key: bytes, query: Mapping[str, str]) -> str:
     shown = {name: value for name, value in query.items() if name in ("prefix", "start-after", "symlink")}
-    name = key.decode("utf-8", "backslashreplace")
-    return f"{'LIST' if 'list-type' in query else method} {name}{'?' if shown else ''}{encode_query(shown)}"
+    target = key.decode("utf-8", "backslashreplace") + ("?" + encode_query(shown) if shown else "")
+    return f"{'LIST' if 'list-type' in query else method} {target}".rstrip()
