@@ -57,7 +57,7 @@ class DataConfig:
 
     memory_limit: int = 1 << 30  # bytes of the slab
     readahead_size: int = 8 << 20  # bytes of one window at most
-    readahead_count: int = 8  # windows in flight for one stream
+    readahead_count: int = 16  # windows in flight for one stream
 
 
 @dataclass(frozen=True)

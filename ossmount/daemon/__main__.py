@@ -18,14 +18,12 @@ def main() -> int:
         # collector, which would look through all modules again and again (a tenth of the time) and has nothing to find.
         gc.disable()
         from ossmount.daemon.run import run_mount
-
-        gc.freeze()
-        gc.enable()
         order = Order.from_json(sys.stdin.buffer.read().decode())
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         os.chdir("/")
+        gc.enable()
         run_mount(order, os.environ, lambda: reporter.report(Report(ExitCode.OK)))
     except BaseException as failure:
         from ossmount.daemon.failures import command_error
