@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -36,7 +37,9 @@ from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
+from ossmount.metadata import snapshot
 from ossmount.metadata.namespace import TreeNamespace
+from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
 from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
@@ -65,6 +68,9 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    taken = settings[options.METADATA_SNAPSHOT]
+    if taken is not None:
+        check_snapshot(taken, source)
     kept = settings[options.METADATA_DIR]
     if settings[options.METADATA] == "memory" and kept is not None:
         own_folder(kept)
@@ -125,7 +131,11 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
     kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
     settings = settings.with_default(options.METADATA_DIR, kept)
-    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
+    negative = settings[options.NEGATIVE_TIMEOUT]
+    if settings[options.METADATA_SNAPSHOT] is not None and settings[options.METADATA_TTL] is None:
+        settings = settings.with_default(options.METADATA_TTL, math.inf)
+        negative = math.inf
+    settings = settings.with_default(options.NEGATIVE_TTL, negative)
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")
@@ -205,8 +215,27 @@ def metadata_config(settings: Settings) -> MetadataConfig:
         entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
         negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
         stale=settings[options.METADATA_STALE],
+        snapshot=settings[options.METADATA_SNAPSHOT],
         symlinks=not settings[options.NO_SYMLINK],
     )
+
+
+def check_snapshot(path: Path, source: SourceConfig) -> Header:
+    """The header of a snapshot that is whole and of this source. Raises SnapshotError."""
+    header = snapshot.check(path)
+    if (header.bucket, _place(header.endpoint)) != (source.bucket, _place(source.endpoint)):
+        theirs, ours = f"oss://{header.bucket} at {header.endpoint}", f"oss://{source.bucket} at {source.endpoint}"
+        raise SnapshotError(f"{path} is a snapshot of {theirs}, not of {ours}")
+    if not source.prefix.startswith(header.prefix):
+        shown = os.fsdecode(header.prefix)
+        raise SnapshotError(f"{path} holds only oss://{header.bucket}/{shown}: mount that, or a folder below it")
+    return header
+
+
+def _place(endpoint: str) -> str:
+    """An endpoint without what may differ between two ways to the same bucket."""
+    host = endpoint.rpartition("://")[2].rstrip("/").lower()
+    return host.replace("-internal.", ".", 1)
 
 
 def own_folder(directory: Path) -> None:

@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
-from ossmount.metadata import keys
+from ossmount.metadata import keys, snapshot
 from ossmount.metadata.answers import Answers
-from ossmount.metadata.builder import Builder
+from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
+from ossmount.metadata.loader import Loader
 from ossmount.metadata.refresher import Refresher, together
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
@@ -52,6 +54,7 @@ class TreeNamespace:
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
+        self._builder: Builder | None = None
         self._store: Store
         self._tree: Tree
         self._refresher: Refresher
@@ -73,6 +76,8 @@ class TreeNamespace:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.run)
                 self._running = True
+                if self._config.snapshot is not None:
+                    await self.load(self._config.snapshot)
                 await self._refresher.run(started)
         finally:
             self._running = False
@@ -162,9 +167,21 @@ class TreeNamespace:
 
     async def build(self) -> int:
         """Lists everything below the mounted prefix into the store, with many requests at once; returns their number."""
-        before = self._refresher.lists
-        await Builder(self._tree, self._refresher).run()
-        return self._refresher.lists - before
+        self._builder = Builder(self._tree, self._refresher)
+        await self._builder.run()
+        return self._builder.progress().lists
+
+    def progress(self) -> Progress:
+        """How far the build is that was begun last."""
+        return Progress(0, 0, 0.0) if self._builder is None else self._builder.progress()
+
+    async def load(self, path: Path) -> int:
+        """Takes a snapshot over, unless this store has it already; returns the number of keys. Raises SnapshotError.
+
+        What was listed after the snapshot was made stays as it is.
+        """
+        header = await trio.to_thread.run_sync(snapshot.check, path)
+        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(path, header)
 
     def facts(self) -> dict[str, object]:
         if not self._running:

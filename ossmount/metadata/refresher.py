@@ -92,6 +92,7 @@ class Refresher:
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.lists = 0
         self.heads = 0
+        self.keys = 0  # shown by listings
         self.hidden_count = 0
         self.hidden: set[bytes] = set()  # the first of them
 
@@ -217,9 +218,9 @@ class Refresher:
         start_after: bytes,
         delimiter: bytes,
         wanted: int,
-        ended: Callable[[bytes | None], None] | None = None,
+        shown: Callable[[Split], None] | None = None,
     ) -> Callable[[], Awaitable[None]]:
-        """The request itself; `ended` is told the last key of the page, None when it ends the listing."""
+        """The request itself; `shown` is told what the page shows, once it is in the store."""
 
         async def ask() -> None:
             asked = self._clock()
@@ -230,13 +231,14 @@ class Refresher:
                 split = split_page(prefix, delimiter, start_after, answer)
             except ValueError as failure:
                 raise Damaged(str(failure)) from failure
+            self.keys += len(answer.objects)
             self.note_hidden(split.hidden)
             self._learn(split, wanted or directory)
             if not delimiter:
                 self._walks.learn(split)
             await self._merge(directory, split, asked)
-            if ended is not None:
-                ended(split.last)
+            if shown is not None:
+                shown(split)
 
         return ask
 
@@ -325,11 +327,14 @@ class Refresher:
 
     async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of all below a directory from a key on; its last key, None at the end."""
-        prefix = self._tree.prefix(directory)
-        last: list[bytes | None] = []
-        asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
-        await self._fly(("flat", directory, start_after), asking, share=False)  # shared, it would tell its end to one only
-        return last[0]
+        return (await self.flat_split(directory, start_after)).last
+
+    async def flat_split(self, directory: int, start_after: bytes) -> Split:
+        """The same; all that the page shows."""
+        splits: list[Split] = []
+        asking = self._asking(directory, start_after or keys.start_before(self._tree.prefix(directory)), b"", 0, splits.append)
+        await self._fly("fill", asking, share=False)
+        return splits[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
         self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))
