@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from benchmarks import data, formats, limits, network, own, peers, quick, report, session
+from benchmarks import data, formats, install, limits, network, own, peers, quick, report, session
 from benchmarks.peers import Peer
 from benchmarks.processes import TimedOut, interrupts
 from benchmarks.scenarios import SCENARIOS
@@ -20,6 +20,7 @@ Measures ossmount beside its rivals and beside the limits of this machine.
   python -m benchmarks quick                    ossmount, rclone and the limits, under 5 minutes (= make bench)
   python -m benchmarks list                     the scenarios, peers and networks
   python -m benchmarks report FILE…             Markdown and charts from result files
+  python -m benchmarks install                  rclone into a scratch environment; s3fs with apt, when root
   python -m benchmarks data                     only makes the data and says where it lies
   python -m benchmarks --scenario epoch,walk --peer ossmount,rclone --latency none,region --rounds 3 --json FILE
 """
@@ -34,7 +35,7 @@ def own_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=("run", "quick", "list", "report", "data"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "quick", "list", "report", "data", "install"), default="run")
     parser.add_argument("files", nargs="*", type=Path, help="report: result files")
     parser.add_argument("--scenario", default="all", help="names separated by commas, or all")
     parser.add_argument("--peer", default=DEFAULT_PEERS, help=f"names separated by commas (default {DEFAULT_PEERS})")
@@ -61,7 +62,7 @@ def default_cache() -> Path:
 
 def all_peers(arguments: argparse.Namespace) -> dict[str, Peer]:
     """Every peer that can be named. Raises ValueError for a description that is wrong."""
-    found: list[Peer] = [*own.known(tuple(arguments.mount_option)), *limits.known(), *peers.known()]
+    found: list[Peer] = [*own.known(tuple(arguments.mount_option)), *limits.known(), *peers.known(arguments.cache.absolute())]
     for path in arguments.peer_file:
         found += peers.from_file(path)
     found += [peers.from_text(text) for text in arguments.peer_command]
@@ -77,11 +78,11 @@ def settings_of(arguments: argparse.Namespace) -> session.Settings:
         raise ValueError(f"--rounds {arguments.rounds}: at least 1")
     if bool(arguments.endpoint) != bool(arguments.bucket):
         raise ValueError("--endpoint and --bucket belong together")
-    networks = ("none",) if arguments.endpoint else tuple(arguments.latency.split(","))
+    networks = [network.REAL] if arguments.endpoint else [network.parse(name) for name in arguments.latency.split(",")]
     return session.Settings(
         scenarios=tuple(SCENARIOS[name] for name in scenarios),
         peers=tuple(known[name] for name in dict.fromkeys([*_names("--peer", arguments.peer, known), *named])),
-        networks=tuple(network.parse(name) for name in networks),
+        networks=tuple(networks),
         rounds=arguments.rounds,
         scale=data.SCALES[arguments.scale or "full"],
         cache=arguments.cache.absolute(),
@@ -129,6 +130,12 @@ def make_data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def install_peers(arguments: argparse.Namespace) -> int:
+    install.rclone(arguments.cache.absolute(), say)
+    install.s3fs(say)
+    return 0
+
+
 def measure(arguments: argparse.Namespace) -> int:
     """Runs and prints the tables; 1 when something failed."""
     settings = quick.settings(arguments, settings_of) if arguments.command == "quick" else settings_of(arguments)
@@ -154,13 +161,13 @@ def measure(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     interrupts.install()
     arguments = own_parser().parse_args(argv)
-    commands = {"list": show_list, "report": make_report, "data": make_data}
+    commands = {"list": show_list, "report": make_report, "data": make_data, "install": install_peers}
     try:
         return commands.get(arguments.command, measure)(arguments)
     except KeyboardInterrupt:
         say("interrupted: everything is unmounted and ended")
         return 130
-    except (ValueError, RuntimeError, data.NotEnoughSpace, formats.Unavailable, TimedOut) as error:
+    except (ValueError, RuntimeError, data.NotEnoughSpace, formats.Unavailable, install.Failed, TimedOut) as error:
         say(f"benchmarks: {error}")
         return 2
 

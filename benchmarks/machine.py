@@ -15,7 +15,7 @@ def describe() -> dict[str, str]:
     return {
         "processor": _line("/proc/cpuinfo", "model name"),
         "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{int(_line('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "kernel": platform.release(),
         "python": platform.python_version(),
         "commit": _commit(),
@@ -26,7 +26,7 @@ def _line(path: str, name: str) -> str:
     for line in Path(path).read_text().splitlines():
         if line.startswith(name):
             return line.partition(":")[2].strip()
-    return "0"
+    return ""
 
 
 def _commit() -> str:

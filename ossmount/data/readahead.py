@@ -26,7 +26,7 @@ from ossmount.data.blocks import BLOCK
 
 STREAMS = 16  # remembered in one object; 8 readers with one stray read each
 FIRST_TARGET = 512 << 10  # bytes; a request for them costs a latency of 5-20 ms and little bandwidth
-RANDOM_RUN = 1 << 20  # bytes; random reads up to here cost no byte more than they ask for
+RANDOM_RUN = (1 << 20) + (64 << 10)  # bytes; random reads up to here, an unaligned MiB too, cost no byte more than they ask
 LONGEST_RANDOM_RUN = 8 << 20  # where streams keep ending early, this much is read before readahead begins
 SMALL_READ = 64 << 10  # bytes; faults and small preads
 HEADER_READ = 16 << 10  # bytes; what the kernel makes of an 8-byte read at the beginning of a file
@@ -120,9 +120,10 @@ class Readahead:
             return None
         stream.front = end
         stream.reads += 1
-        stream.backward = 0
         stream.largest = max(stream.largest, end - offset)
-        self._join(stream)
+        stream.backward = self._join(stream)
+        if stream.backward >= BACKWARD_READS:
+            return self._downwards(stream, end, limit)
         if not stream.going:
             if stream.length > self._random_run or (stream.start == 0 and len(self._streams) == 1):
                 stream.going = True
@@ -172,8 +173,9 @@ class Readahead:
         stream.backward += 1
         stream.largest = max(stream.largest, end - offset)
         self._join(stream)
-        if stream.backward < BACKWARD_READS:
-            return None
+        return self._downwards(stream, end, limit) if stream.backward >= BACKWARD_READS else None
+
+    def _downwards(self, stream: Stream, end: int, limit: int) -> Plan:
         stream.issued_down = min(stream.issued_down, stream.start // BLOCK * BLOCK)
         windows: list[tuple[int, int]] = []
         reach = min(stream.target, limit, 4 * stream.length)
@@ -238,11 +240,18 @@ class Readahead:
             windows.append((start, min(start + length, self._size)))
         return windows
 
-    def _join(self, stream: Stream) -> None:
-        """Takes in the streams that the stream touches now: READs that had overtaken it."""
+    def _join(self, stream: Stream) -> int:
+        """Takes in the streams that the stream touches now: READs that had overtaken it.
+
+        Or it is the next part of a backward reader that came in several READs: says how many such parts there were in a row.
+        """
+        backward = 0
         for other in [other for other in self._streams if other is not stream]:
             touches = stream.start <= other.start <= stream.front or other.front == stream.start
-            if touches and other.front <= stream.front + REREAD:  # else: an old, long stream; its front is elsewhere
+            if touches and (other.backward or other.front <= stream.front + REREAD):  # else it goes on elsewhere
+                if other.start > stream.start:
+                    backward = max(backward, other.backward + 1)
+                    stream.issued_down = min(stream.issued_down, other.issued_down)
                 stream.start = min(stream.start, other.start)
                 stream.front = max(stream.front, other.front)
                 stream.reads += other.reads
@@ -253,6 +262,7 @@ class Readahead:
                 self._streams.remove(other)
                 if other in self._begun:
                     self._begun.remove(other)
+        return backward
 
     def _use(self, stream: Stream) -> None:
         if self._streams[-1] is not stream:

@@ -277,6 +277,9 @@ class Refresher:
         for first in range(0, len(names), HEADS):
             await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
 
+    def forget_headed(self) -> None:
+        self._headed.clear()
+
     async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of a directory that is listed ahead; its last key, None at the end."""
         prefix = self._tree.prefix(directory)
@@ -292,7 +295,7 @@ class Refresher:
         self._tree.apply(changes)
         self._changed(changes)
 
-    def note_hidden(self, hidden: list[bytes]) -> None:
+    def note_hidden(self, hidden: Sequence[bytes]) -> None:
         for key in hidden:
             if key not in self.hidden:
                 self.hidden_count += 1

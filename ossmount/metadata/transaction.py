@@ -167,10 +167,27 @@ class Transaction:
         self._put_coverage(parent, change.coverage)
         return [change]
 
-    def forget_coverage(self, number: int) -> list[Change]:
-        """Everything in a directory must be asked again; the ids stay."""
+    def forget_directory(self, number: int) -> tuple[list[Change], list[tuple[bytes, bool]], list[int]]:
+        """Everything in a directory must be asked again; the ids stay. Also returns its names and its directories' ids."""
+        rows = list(read_range(self._txn, self._db, number, b""))
+        for name, directory, child in rows:
+            if directory or child.link_etag:  # of the others only the coverage says when they were seen
+                unseen = records.pack_child(child._replace(validated=0.0))
+                self._txn.put(records.child_key(number, name, directory), unseen, db=self._db.children)
         self._put_coverage(number, Coverage())
-        return [Change(number, Coverage(), [], [], False)]
+        names = [(name, directory) for name, directory, _ in rows]
+        change = Change(number, Coverage(), [name for name, _ in names], [], False)
+        return [change], names, [child.id for _, directory, child in rows if directory]
+
+    def forget_name(self, parent: int, name: bytes) -> list[Change]:
+        """An object must be asked for again; its id stays until it turns out to be another."""
+        child = self._child(parent, name, False)
+        if child is not None and child.link_etag:
+            unseen = records.pack_child(child._replace(validated=0.0))
+            self._txn.put(records.child_key(parent, name, False), unseen, db=self._db.children)
+        coverage = self.coverage(parent).without(name, name + b"\0")
+        self._put_coverage(parent, coverage)
+        return [Change(parent, coverage, [name], [], False)]
 
     def coverage(self, number: int) -> Coverage:
         data = self._txn.get(records.pack_id(number), db=self._db.coverage)

@@ -134,6 +134,24 @@ class Tree:
             raise StaleNode(f"node {number} is gone")
         return self.node(location.parent, location.name, last, directory=location.directory)
 
+    def find(self, path: bytes) -> tuple[int, bytes, bool] | None:
+        """Parent, stored name and side of a path, without asking OSS; None when the store does not know it."""
+        parent = ROOT
+        found: tuple[int, bytes, bool] | None = None
+        for name in path.strip(b"/").split(b"/"):
+            target = keys.target_of(name)
+            if target is None or (found is not None and not found[2]):
+                return None
+            directory, file = self.children(parent, target.stored)
+            if target.directory and directory is not None:
+                found = (parent, target.stored, True)
+                parent = directory.id
+            elif target.file and file is not None:
+                found = (parent, target.stored, False)
+            else:
+                return None
+        return found
+
     def shown_name(self, number: int) -> bytes:
         """The name that shows a node; raises StaleNode."""
         if number == ROOT:

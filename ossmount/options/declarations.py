@@ -272,6 +272,10 @@ ALWAYS_SO: dict[str, str] = {
     "nosuid": "set-user-id bits mean nothing",
     "nodev": "there are no devices",
     "noatime": "access times are not kept",
+    "kernel_cache": "the kernel keeps the pages of a file when it is opened again",
+    "auto_cache": "a changed object never meets the pages of its old version",
+    "readdirplus": "listings bring the attributes along",
+    "no_flock": "locks are the kernel's own; OSS is not asked",
 }
 #: Names behind -o that ask for what ossmount does not do.
 REFUSED: dict[str, str] = {

@@ -113,7 +113,8 @@ class Workshop:
 
     def mountpoint(self, name: str = "mount") -> Path:
         path = self.folder / name
-        path.mkdir(mode=0o755, exist_ok=True)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)  # whatever the umask
         if self.user != "root":
             os.chown(path, NOBODY, NOBODY)
         return path

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -526,6 +527,7 @@ async def stuck():
     while not operations.held:
         await trio.sleep(0.005)
     channel.invalidate_node(operations.names[1][b"file"])
+    channel.invalidate_node(operations.names[1][b"other"])
     while not channel.writer_waits():
         await trio.sleep(0.005)
     print("stuck", channel.pids()[0], flush=True)
@@ -551,24 +553,62 @@ def repository() -> Path:
 
 
 def test_a_daemon_killed_while_its_writer_waits_frees_the_readers(mountpoint: Path) -> None:
-    """The worst moment: a READ in hand, and a notification that waits in the kernel for that READ."""
-    read_it = "import os,sys\ntry: os.read(os.open(sys.argv[1], 0), 9)\nexcept OSError as e: print(e.errno)"
+    """The worst moment: the writer waits for a READ that the daemon has, and will wait for one that nobody has read yet."""
     with process(DAEMON, "stuck", mountpoint, cwd=repository()) as daemon:
         assert line(daemon) == "ready"
-        with process(read_it, mountpoint / "file") as reader:
-            word, pid = line(daemon).split()
-            assert word == "stuck"
-            # one more that waits to be read by nobody: the daemon is stopped before it is asked
-            daemon.send_signal(signal.SIGSTOP)
-            with process(read_it, mountpoint / "other") as late:
+        with process(LATE, mountpoint / "other", stdin=subprocess.PIPE) as late:
+            assert line(late) == "opened"
+            with process(LATE, mountpoint / "file", stdin=subprocess.PIPE) as reader:
+                tell(reader)
+                word, pid = line(daemon).split()
+                assert word == "stuck"
+                daemon.send_signal(signal.SIGSTOP)
+                tell(late)
+                until_it_waits_for_fuse(late)
                 daemon.kill()
+                assert line(reader) == "opened"
                 for child in (reader, late):
                     assert child.wait(LIMIT) == 0
                     assert int(line(child)) in (errno.ECONNABORTED, errno.ENOTCONN, errno.EIO)
         daemon.wait(LIMIT)
-        trio.run(until, lambda: not Path(f"/proc/{pid}/fd").exists() or not os.path.exists(f"/proc/{pid}/cmdline"))
+        trio.run(until, lambda: not alive(int(pid)))
         assert code_of(os.listdir, mountpoint) == errno.ENOTCONN  # broken, never empty
         mounting.unmount(mountpoint, lazy=False)
+
+
+LATE = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print("opened", flush=True)
+sys.stdin.readline()
+try:
+    os.read(fd, 9)
+except OSError as failure:
+    print(failure.errno)
+"""
+
+
+def tell(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    child.stdin.write(b"go\n")
+    child.stdin.flush()
+
+
+def until_it_waits_for_fuse(child: subprocess.Popen[bytes]) -> None:
+    """Gives it the time to get there. Nothing is asserted of it: a machine may not show where its processes wait."""
+    for _ in range(400):
+        waits_in = Path(f"/proc/{child.pid}/wchan").read_text()
+        if "folio" in waits_in or "fuse" in waits_in or "request_wait" in waits_in:
+            return
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is neither gone nor a zombie that nobody reaps."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture

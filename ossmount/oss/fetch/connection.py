@@ -44,6 +44,10 @@ class Owner(Protocol):
     scratch: memoryview
     tls_session: ssl.SSLSession | None  # of the last connection: the next one resumes it
 
+    def asked(self) -> None:
+        """A request goes out."""
+        ...
+
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes of the job are in; the connection is idle or closed."""
         ...
@@ -182,6 +186,7 @@ class Connection:
         self.state = State.HEAD
         self.expires = now + self._timeouts.first_byte
         self._interim = 0
+        self._owner.asked()
         self._transport.send(self._request)
 
     def _receive_head(self, now: float) -> None:

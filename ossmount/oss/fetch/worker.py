@@ -197,12 +197,13 @@ class Worker:
 
     # ---- connections tell
 
+    def asked(self) -> None:
+        self.counters["requests"] += 1
+
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
         self._pace.answered(self._now)
-        counters = self.counters
-        counters["requests"] += 1
-        counters["bytes"] += job.length - job.started_at
+        self.counters["bytes"] += job.length - job.started_at
         if job.crc64 is not None and job.scatter.crc64() != job.crc64:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
@@ -211,7 +212,6 @@ class Worker:
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
-        self.counters["requests"] += 1
         self.counters["bytes"] += job.scatter.received - job.started_at
         if not connection.reached:
             self._resolver.failed(connection.address, self._now)

@@ -73,14 +73,20 @@ def table(monkeypatch: pytest.MonkeyPatch) -> FakeTable:
 
 
 class FakeTable:
-    """Shows the mount of the channel that runs in the test, while it is mounted."""
+    """Shows the mount of the channel that runs in the test while it is mounted, else what others have mounted there."""
+
+    def __init__(self) -> None:
+        self.other: Mount | None = None
+        self.unmounts = 0
 
     def find(self, mountpoint: str) -> Mount | None:
         channel = FakeChannel.last
-        return Mount(mountpoint, "0:99", "fuse.ossmount", "x") if channel is not None and channel.mounted else None
+        mounted = channel is not None and channel.mounted
+        return Mount(mountpoint, "0:99", "fuse.ossmount", "x") if mounted else self.other
 
     def unmount(self, mountpoint: str, *, lazy: bool) -> None:
         assert lazy and FakeChannel.last is not None
+        self.unmounts += 1
         FakeChannel.last.mounted = False
 
 
@@ -183,6 +189,18 @@ def test_readers_have_a_moment_and_not_more(tmp_path: Path) -> None:
     assert not channel.mounted
 
 
+def test_what_others_mounted_there_meanwhile_is_left_alone(tmp_path: Path, table: FakeTable) -> None:
+    channel = FakeChannel(busy=True)
+    lifecycle = Lifecycle(parts(channel), str(tmp_path), grace=0.01)
+
+    async def once_ready() -> None:
+        table.other = Mount(str(tmp_path), "0:100", "fuse.ossmount", "y")
+        lifecycle.stop("test")
+
+    assert run(lifecycle, once_ready) is None
+    assert (channel.unmounts, table.unmounts) == (1, 0)
+
+
 def test_the_second_wish_to_stop_does_not_wait_for_readers(tmp_path: Path) -> None:
     channel = FakeChannel(busy=True)
     lifecycle = Lifecycle(parts(channel), str(tmp_path), grace=float("inf"))
@@ -236,7 +254,7 @@ def test_nothing_is_mounted_when_a_component_does_not_start(tmp_path: Path) -> N
     assert not channel.mounted and not first.running
 
 
-def test_a_mount_that_does_not_answer_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_that_does_not_answer_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: FakeTable) -> None:
     def fail(path: str) -> None:
         raise OSError(errno.EIO, "broken")
 
@@ -244,7 +262,7 @@ def test_a_mount_that_does_not_answer_is_taken_away(tmp_path: Path, monkeypatch:
     channel = FakeChannel()
     failure = run(Lifecycle(parts(channel), str(tmp_path)))
     assert failure is not None and "broken" in failure.message
-    assert not channel.mounted
+    assert not channel.mounted and table.unmounts == 1
 
 
 def test_a_mount_that_is_silent_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

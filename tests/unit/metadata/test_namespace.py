@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from ossmount.errors import NameTooLong, NotDirectory, StaleNode, Unavailable
+from ossmount.errors import NameTooLong, NotDirectory, OssMountError, StaleNode, Unavailable
 from ossmount.metadata.keys import SUFFIX
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.model import Absent, Found, Kind
+from ossmount.model import Absent, Found, Kind, ListPage, ObjectInfo
 from tests.unit.metadata.fake_lister import EPOCH, FakeLister, list_all, running, soon, walk
 
 
@@ -363,6 +364,94 @@ def test_without_symlinks_a_link_is_what_it_points_to(tmp_path: Path, ttl: float
             assert new.id > node.id and new.etag == lister.objects[b"x"].etag
             with pytest.raises(StaleNode):
                 await soon(namespace.getattr(node.id))
+
+    run(main)
+
+
+def test_a_listing_that_ends_at_a_directory_marker_goes_on_behind_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a", b"a/a.b/", b"a/a.b/x", b"a0/x"], page_limit=1)
+        async with running(lister, tmp_path) as namespace:
+            paths = await walk(namespace)
+            assert list(paths) == [b"a", b"a/a.b", b"a/a.b/x", b"a" + SUFFIX, b"a0", b"a0/x"]
+
+    run(main)
+
+
+def test_what_lay_in_a_removed_directory_is_gone_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"d/e/x", b"f"])
+        async with running(lister, tmp_path) as namespace:
+            inside = [(await found(namespace, path)).node for path in (b"d/e", b"d/e/x")]
+            jump(61)
+            lister.delete(b"d/e/x")
+            assert isinstance(await soon(namespace.lookup(1, b"d")), Absent)
+            for node in inside:
+                with pytest.raises(StaleNode):
+                    namespace.getattr(node.id)
+                assert namespace.resolve(node.id) == node
+            assert namespace.facts()["store"]["names"] == 1  # type: ignore[index]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("path", "count"), [(b"", 4), (b"d", 2), (b"/d/", 2), (b"d/e/x", 1), (b"none", 0), (b"f/x", 0)])
+def test_refresh(tmp_path: Path, path: bytes, count: int) -> None:
+    news: list[tuple[int, bytes]] = []
+
+    async def main() -> None:
+        lister = FakeLister([b"d/e/x", b"f"])
+        ttl = math.inf
+
+        def note(_: int, names: Sequence[tuple[int, bytes]]) -> None:
+            news.extend(names)
+
+        async with running(lister, tmp_path, on_change=note, attr_ttl=ttl, entry_ttl=ttl, negative_ttl=ttl) as namespace:
+            before = await walk(namespace)
+            for key in (b"d/e/x", b"f"):
+                lister.put(key, b"new")
+            lister.put(b"d/new")
+            assert await walk(namespace) == before
+            assert await namespace.refresh(path) == count
+            after = await walk(namespace)
+            assert (after[b"d/e/x"].node != before[b"d/e/x"].node) == (path not in (b"none", b"f/x"))
+            assert (after[b"f"].node != before[b"f"].node) == (path == b"")
+            assert (b"d/new" in after) == (path in (b"", b"d", b"/d/"))
+            assert after[b"d"].node == before[b"d"].node
+            if count:
+                assert b"x" in [name for _, name in news]
+
+    run(main)
+
+
+def test_hostile_listings_are_errors_and_nothing_hangs(tmp_path: Path) -> None:
+    keys = [b"d/x", b"d/y", b"e"]
+    pages = [
+        ListPage([], [], "more"),
+        ListPage([ObjectInfo(b"z", 1, 1, ""), ObjectInfo(b"a", 1, 1, "")], [], ""),
+        ListPage([], [b"d"], ""),
+        ListPage([], [b"/", b"d/"], "more"),
+        ListPage([ObjectInfo(b"\xff/\xff", 1, 1, "")], [], "more"),
+        ListPage([ObjectInfo(b"/" * 1023, -1, -(2**62), "\u20ac")], [], "more"),
+        ListPage([ObjectInfo(b"d/x", 2**62, 2**62, "e" * 5000, "Odd\u20ac", "Odd")], [b"d/"], "more"),
+    ]
+
+    async def main() -> None:
+        for number, hostile in enumerate(pages):
+            lister = FakeLister(keys)
+
+            async def list_page(*_: object, lister: FakeLister = lister, page: ListPage = hostile, **__: object) -> ListPage:
+                lister.requests.append(("LIST", b"", b"", b""))
+                return page
+
+            lister.list_page = list_page  # type: ignore[method-assign]
+            async with running(lister, tmp_path / str(number)) as namespace:
+                for name in (b"d", b"e"):
+                    with contextlib.suppress(OssMountError):
+                        await soon(namespace.lookup(1, name))
+                with contextlib.suppress(OssMountError):
+                    await soon(namespace.list(1, b""))
+                assert len(lister.requests) < 60
 
     run(main)
 

@@ -82,6 +82,11 @@ def test_names_of_other_products_are_known() -> None:
     assert settings.origin(options.CONNECTIONS) == "-o fs.oss.download.thread.concurrency"
 
 
+def test_what_is_always_so_is_accepted_and_changes_nothing() -> None:
+    settings = resolve(mount_options=[",".join(options.ALWAYS_SO)])
+    assert settings.given() == {}
+
+
 def test_computed_defaults_give_way_to_the_user() -> None:
     assert resolve().with_default(options.UID, 7)[options.UID] == 7
     assert resolve(mount_options=["uid=5"]).with_default(options.UID, 7)[options.UID] == 5

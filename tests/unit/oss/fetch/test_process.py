@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -152,8 +153,10 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_the_daemon(number: signal.Signals) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_daemon(number: signal.Signals, frozen: bool) -> None:
+    """A frozen one does not see the end of its socket: the kernel has to end it."""
     daemon = subprocess.Popen(
         [sys.executable, "-c", _DAEMON],
         stdout=subprocess.PIPE,
@@ -167,11 +170,15 @@ def test_no_process_outlives_the_daemon(number: signal.Signals) -> None:
         assert len(pids) == 2
         ends = [os.pidfd_open(pid) for pid in pids]
         try:
+            for pid in pids if frozen else []:
+                os.kill(pid, signal.SIGSTOP)
             daemon.send_signal(number)
             for end in ends:
                 assert select.select([end], [], [], PATIENCE)[0], "a fetch process lives on"
         finally:
             for end in ends:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(end, signal.SIGKILL)
                 os.close(end)
     finally:
         daemon.kill()

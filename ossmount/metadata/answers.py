@@ -1,0 +1,190 @@
+"""What memory and store answer, and whether it is still to be believed. Synchronous; None means that OSS must be asked.
+
+`since` in every signature: what was asked for at that time or later counts as fresh whatever its TTL is, so that an answer
+with a TTL of zero can be given once. math.inf: only the TTL counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from ossmount.config import MetadataConfig
+from ossmount.errors import StaleNode
+from ossmount.metadata import keys
+from ossmount.metadata.interface import Named
+from ossmount.metadata.keys import Target
+from ossmount.metadata.records import Child
+from ossmount.metadata.tree import Tree
+from ossmount.model import Absent, Found, Kind
+
+BATCH = 2000  # names in one answer to list()
+_NEVER = -math.inf
+
+
+class Known(NamedTuple):
+    """The names of a directory are known without a gap below `high` and below `blocked`."""
+
+    high: bytes | None  # a position; None: to the end
+    blocked: bytes | None  # the first name whose directory would stand at or behind high
+    time: float  # of the oldest listing in it
+
+
+Rows = list[Named]
+Strings = list[bytes]
+
+
+class Requests(Protocol):
+    """What is known of the requests that were made."""
+
+    def headed(self, directory: int, stored: bytes) -> float:
+        """When an object was last asked for by HEAD."""
+        ...
+
+    def note_hidden(self, hidden: Sequence[bytes]) -> None:
+        """Keys that no path can show."""
+        ...
+
+    def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
+        """Somebody lists the directory, which is known up to the position high."""
+        ...
+
+
+class Answers:
+    """Reads the tree against the TTLs."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        config: MetadataConfig,
+        clock: Callable[[], float],
+        requests: Requests,
+    ) -> None:
+        self._tree = tree
+        self._config = config
+        self._clock = clock
+        self._requests = requests
+        self.file_ttl = min(config.entry_ttl, config.attr_ttl)  # a Found carries attributes and entry alike
+        self.gone: set[int] = set()  # versions that turned out to be gone and that the store still calls current
+
+    def _left(self, seen: float, ttl: float) -> float:
+        """Seconds for which what was seen then may be believed; at most the TTL, whatever clocks did."""
+        if ttl == math.inf:
+            return math.inf
+        age = self._clock() - seen
+        return ttl - age if 0 <= age < ttl else 0.0
+
+    def fresh(self, seen: float, ttl: float, since: float) -> bool:
+        return seen > _NEVER and (since <= seen <= self._clock() or self._left(seen, ttl) > 0)
+
+    def seen(self, parent: int, name: bytes, child: Child | None, *, directory: bool) -> float:
+        """When one side of a name was last asked for; minus infinity when it is unknown."""
+        seen = self._tree.coverage(parent).at(name + b"/" if directory else name)
+        if directory:  # a key below it may have been seen where the page did not show its own position
+            return seen if child is None else max(seen, child.validated)
+        headed = self._requests.headed(parent, name)
+        if child is None:
+            return max(seen, headed)
+        if child.id in self.gone:
+            return _NEVER
+        if self._tree.is_target(child):  # listings do not show what becomes of it
+            return max(child.validated, headed) if child.link_etag else _NEVER
+        return max(seen, headed)
+
+    def name(self, parent: int, target: Target, since: float) -> Found | Absent | None:
+        """What the store says of a name; None unless it is fresh or was asked for at `since` or later."""
+        name = target.stored
+        directory, file = self._tree.children(parent, name)
+        absent = math.inf  # seconds for which its absence may be believed
+        ttl = self._config.negative_ttl if file is None else self.file_ttl
+        if target.directory or target.shadowed:
+            seen = self.seen(parent, name, directory, directory=True)
+            if not self.fresh(seen, self._config.entry_ttl if directory else ttl, since):
+                return None
+            if target.directory and directory is not None:
+                node = self._tree.node(parent, name, directory, directory=True)
+                return Found(node, self._left(seen, self._config.entry_ttl))
+            if (directory is None) == target.shadowed:
+                return self._absent(seen)
+            absent = self._left(seen, self._config.entry_ttl if directory else ttl)
+        if not target.file:
+            return Absent(min(absent, self._config.negative_ttl))
+        seen = self.seen(parent, name, file, directory=False)
+        if not self.fresh(seen, ttl, since):
+            return None
+        left = min(absent, self._left(seen, ttl))
+        return Absent(left) if file is None else Found(self._tree.node(parent, name, file, directory=False), left)
+
+    def _absent(self, seen: float) -> Absent:
+        return Absent(self._left(seen, self._config.negative_ttl))
+
+    def node(self, node: int, since: float) -> Found | None:
+        found = self._tree.current(node)
+        if found is None or node in self.gone:
+            raise StaleNode(f"node {node} is gone or was replaced")
+        location, child = found
+        seen = self.seen(location.parent, location.name, child, directory=location.directory)
+        if not self.fresh(seen, self._config.attr_ttl, since):
+            return None
+        answer = self._tree.node(location.parent, location.name, child, directory=location.directory)
+        return Found(answer, self._left(seen, self._config.attr_ttl))
+
+    def cursor(self, after: bytes) -> Target:
+        if not after:
+            return Target(b"", directory=False, file=False, shadowed=False)
+        return keys.target_of(after) or Target(after, directory=False, file=True, shadowed=False)
+
+    def known(self, node: int, cursor: Target, since: float) -> Known | None:
+        """How far the names behind the cursor are known without a gap; None when nothing is known there."""
+        oldest = min(self._clock() - self._config.entry_ttl, math.nextafter(since, _NEVER))
+        coverage = self._tree.coverage(node)
+        reach = coverage.reach(cursor.stored and cursor.stored + b"\0", oldest)
+        if reach is None:
+            return None
+        for name in keys.blocked_names(reach.high) if reach.high is not None else ():
+            if name > cursor.stored and coverage.at(name + b"/") <= oldest:
+                return Known(reach.high, name, reach.time)
+        return Known(reach.high, None, reach.time)
+
+    def names(self, node: int, after: bytes, since: float, links: Strings) -> Sequence[Named] | None:
+        """The names behind one, as far as they are known; None when OSS must be asked for the next one.
+
+        Then `links` holds the names whose targets must be asked for first.
+        """
+        cursor = self.cursor(after)
+        known = self.known(node, cursor, since)
+        if known is None:
+            return None
+        self._requests.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
+        rows = self._rows(node, cursor, known.blocked or known.high, known.time, since, links)
+        return rows if not links and (rows or known.high is None) else None
+
+    def _rows(self, node: int, cursor: Target, bound: bytes | None, seen: float, since: float, links: Strings) -> Rows:
+        entry_left, file_left = self._left(seen, self._config.entry_ttl), self._left(seen, self.file_ttl)
+        rows: Rows = []
+        beside: bytes | None = None  # the directory just met
+        make, prefix = self._tree.maker(node)
+        with self._tree.store.scan(node, cursor.stored) as children:
+            for name, directory, child in children:
+                if bound is not None and name >= bound:
+                    break
+                if directory:
+                    beside = name
+                if name == cursor.stored and (directory or not cursor.directory or (cursor.file and beside != name)):
+                    continue  # but the object that the directory at the cursor shadows comes now
+                kind = Kind.DIRECTORY if directory else Kind.FILE
+                shown = keys.shown_name(name, kind, shadowed=beside == name)
+                if shown is None:
+                    self._requests.note_hidden([prefix + name])
+                    continue
+                left = entry_left if directory else file_left
+                if not directory and self._tree.is_target(child):
+                    asked = self.seen(node, name, child, directory=False)
+                    left = min(left, self._left(asked, self.file_ttl))
+                    if not self.fresh(asked, self.file_ttl, since):
+                        links.append(name)
+                rows.append(Named(shown, Found(make(name, child, directory), left)))
+                if len(rows) >= BATCH:
+                    break
+        return rows
