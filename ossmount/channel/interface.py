@@ -8,6 +8,18 @@ from typing import Protocol
 from ossmount.filesystem.interface import Kernel
 
 
+class Borrower(Protocol):
+    """Other processes of the daemon that write to the kernel by themselves (FUSE_NOTIFY_STORE)."""
+
+    def lend(self, device: int, guard: int) -> None:
+        """Takes over a device of the connection and a guard; whoever has the device must have the guard as well."""
+        ...
+
+    def revoke(self) -> None:
+        """Closes both, soon, everywhere."""
+        ...
+
+
 class Channel(Kernel, Protocol):
     """One mounted connection to the kernel."""
 
@@ -17,6 +29,10 @@ class Channel(Kernel, Protocol):
 
     def unmount(self) -> None:
         """Detaches the mount (also a busy one, lazily) so that serve() ends. Idempotent, never blocks for a reader."""
+        ...
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device until the connection ends; nothing where the channel cannot, or the kernel keeps no pages."""
         ...
 
     def facts(self) -> dict[str, object]:

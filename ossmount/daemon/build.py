@@ -30,6 +30,7 @@ from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
 from ossmount.metadata.namespace import TreeNamespace
@@ -60,18 +61,33 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
 
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, pool, data_config(settings, slab.size))
+    reader = ObjectReader(slab, pool, data_config(settings, slab.size), storer=pool)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
+    look_ahead = Scheduler(
+        namespace,
+        reader,
+        connections=fetch.connections,
+        latency=pool.latency,
+        memory=memory.available_memory,
+        want_kernel=functools.partial(channel.lend_to, pool),
+    )
+    filesystem.watch(look_ahead.note)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool), Named("metadata", namespace)),
+        components=(Named("fetch", pool), Named("metadata", namespace), Named("look-ahead", look_ahead)),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
         requests=functools.partial(_requests, bucket, pool),
-        facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
+        facts={
+            "metadata": namespace.facts,
+            "data": reader.facts,
+            "look_ahead": look_ahead.facts,
+            "fetch": pool.facts,
+            "oss": bucket.facts,
+        },
     )
 
 

@@ -19,11 +19,12 @@ from typing import Any
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import init, interrupts, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
 from ossmount.channel.kernel_channel.init import Agreement
-from ossmount.channel.kernel_channel.notify import Borrower, Notifier
+from ossmount.channel.kernel_channel.notify import Notifier
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
 from ossmount.config import ChannelConfig
 from ossmount.errors import OssMountError, Unavailable

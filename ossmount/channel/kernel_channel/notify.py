@@ -19,11 +19,11 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.protocol import Notify
 
@@ -163,18 +163,6 @@ class Lane:
             "lost": self.lost,
             "failed": self.failed,
         }
-
-
-class Borrower(Protocol):
-    """Other processes of the daemon that write to the kernel by themselves (FUSE_NOTIFY_STORE)."""
-
-    def lend(self, device: int, guard: int) -> None:
-        """Takes over a device of the connection and a guard; whoever has the device must have the guard as well."""
-        ...
-
-    def revoke(self) -> None:
-        """Closes both, soon, everywhere."""
-        ...
 
 
 class Notifier:

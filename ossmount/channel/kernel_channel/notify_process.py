@@ -9,10 +9,10 @@ LOOKUP holds. Hence
 - when the daemon is gone and a writer still waits, the requests that nobody read yet are failed here.
 
 usage: notify_process.py DEVICE LIFELINE GUARD LANE...
-DEVICE is a descriptor of /dev/fuse; LIFELINE a pipe that ends with the daemon; GUARD one
-that ends when no other process of the daemon writes notifications any more (fetch processes do); each LANE a stream socket with a thread of
-its own, so that one may wait while the others go on. A lane carries whole notifications one after another and gets a
-4-byte errno back for each (0: done).
+DEVICE is a descriptor of /dev/fuse; LIFELINE a pipe that ends with the daemon; GUARD one that ends when no other process
+of the daemon writes notifications any more (fetch processes do); each LANE a stream socket with a thread of its own, so that
+one may wait while the others go on. A lane carries whole notifications one after another and gets a 4-byte errno back for
+each (0: done).
 """
 
 from __future__ import annotations
