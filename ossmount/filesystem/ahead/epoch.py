@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 
 from ossmount.errors import OssMountError
-from ossmount.filesystem.ahead.targets import NodeSet, Target, target_of
+from ossmount.filesystem.ahead.targets import Kept, NodeSet, Target, target_of
 from ossmount.metadata.interface import ROOT, KnownTree
 from ossmount.model import Kind
 
@@ -28,14 +28,16 @@ class Epoch:
     rank = 2
     probes = PROBES
 
-    def __init__(self, tree: KnownTree) -> None:
+    def __init__(self, tree: KnownTree, kept: Kept) -> None:
         self._tree = tree
+        self._kept = kept
         self.reads = 0  # out of their folder's order, less those in order
         self._begin()
 
     def _begin(self) -> None:
         """A new pass over everything."""
         self._seen = NodeSet()  # read or fetched in this pass
+        self._read = NodeSet()  # seen being read in this pass
         self._again = 0
         self._visited = NodeSet()
         self._siblings: dict[int, set[int]] = {}  # parent: its visited directories, until there are enough of them
@@ -54,12 +56,12 @@ class Epoch:
 
     def read(self, node: int, directory: int, ordered: bool) -> None:
         """A reader has begun a small file."""
-        if node in self._probes_out:
-            self._probes_out.discard(node)
-        elif node in self._seen:
+        self._probes_out.discard(node)
+        if node in self._read:
             self._again += 1
             if self._again >= AGAIN:
                 self._begin()
+        self._read.add(node)
         self._seen.add(node)
         if ordered:
             self.reads = max(0, self.reads - 1)
@@ -97,7 +99,7 @@ class Epoch:
         while True:
             while self._ready:
                 target = self._ready.popleft()
-                if target.node not in self._seen:
+                if target.node not in self._seen and target.node not in self._kept:
                     self._seen.add(target.node)
                     return target
             if not self._load():

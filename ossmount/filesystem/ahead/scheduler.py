@@ -62,7 +62,7 @@ class Scheduler:
         self._kept = Kept(self._budget)
         self._gate = Gate()
         self._pace = Pace(connections * 7 // 8)
-        self._epoch = Epoch(tree)
+        self._epoch = Epoch(tree, self._kept)
         self._folders = Folders(tree)
         self._lists: list[ToldList] = []
         self._noted: deque[Node] = deque(maxlen=NOTED)
