@@ -36,7 +36,9 @@ class OwnPeer:
     def mounted(self, target: Target) -> Iterator[Mounted]:
         variables = environment(target, own_environment())
         mountpoint = str(target.mountpoint)
-        command = ["mount", f"oss://{target.bucket}", mountpoint, "--endpoint", target.url, *self.options]
+        # What is known of names outlives a mount: without a folder of its own the next mount would not be cold.
+        own_folder = ("--metadata-dir", str(target.scratch / "metadata"))
+        command = ["mount", f"oss://{target.bucket}", mountpoint, "--endpoint", target.url, *own_folder, *self.options]
         with contextlib.ExitStack() as stack:
             pids: list[int] = []
             stack.callback(self._unmount, target, variables, pids)

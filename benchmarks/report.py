@@ -95,9 +95,11 @@ def ratio(row: Row, ours: Cell | None, theirs: Cell | None) -> float | None:
 
 
 def number(value: float) -> str:
-    """Three significant digits, never in scientific notation."""
+    """About three significant digits, never in scientific notation."""
     if value >= 100:
         return f"{value:,.0f}"
+    if 0 < value < 0.1:
+        return f"{value:.4f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 
 from ossmount.config import DataConfig
 from ossmount.data.blocks import BLOCK
@@ -229,7 +230,7 @@ class ObjectReader:
                     pages.append(page)
                 elif plan is not None:
                     cache.charge(page, plan.stream)
-        pages.sort(key=_start)
+        pages.sort(key=attrgetter("start"))
         read.pages = pages
         needs: dict[Transfer, int] = {}
         for page in pages:
@@ -389,10 +390,6 @@ class ObjectReader:
                     defect = defect or failure
         if defect is not None:
             raise defect
-
-
-def _start(page: Page) -> int:
-    return page.start
 
 
 def _aligned(start: int, end: int, size: int) -> Range:

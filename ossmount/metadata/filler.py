@@ -16,6 +16,7 @@ from ossmount.errors import OssMountError
 
 FIRST = 4  # misses in a directory before anything is listed ahead
 PAGES_PER_MISS = 4
+MOST = 256  # pages; in a larger directory each random lookup goes on costing one page, and no more
 
 
 class _State:
@@ -39,14 +40,14 @@ class Filler:
         """Counts one page for a lookup; True: run fill() now."""
         state = self._states.setdefault(directory, _State())
         state.misses += 1
-        return not state.busy and state.cursor is not None and state.misses >= FIRST
+        return not state.busy and state.misses >= FIRST and state.pages < min(MOST, state.misses * PAGES_PER_MISS)
 
     async def fill(self, directory: int) -> None:
         """Lists on while the budget lasts. A failure ends it: whoever needs a name asks for it and is told."""
         state = self._states.setdefault(directory, _State())
         state.busy = True
         try:
-            while state.cursor is not None and state.pages < state.misses * PAGES_PER_MISS:
+            while state.cursor is not None and state.pages < min(MOST, state.misses * PAGES_PER_MISS):
                 state.pages += 1
                 state.cursor = await self._page(directory, state.cursor)
             if state.cursor is None:

@@ -13,6 +13,7 @@ from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
 from ossmount.metadata import keys
 from ossmount.metadata.answers import Answers
+from ossmount.metadata.builder import Builder
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.refresher import Refresher, together
@@ -172,6 +173,12 @@ class TreeNamespace:
         location = self._tree.location(node)
         nodes, _ = self.known(location.parent, location.name + b"\0", limit)
         return nodes[:limit]
+
+    async def build(self) -> int:
+        """Lists everything below the mounted prefix into the store, with many requests at once; returns their number."""
+        before = self._refresher.lists
+        await Builder(self._tree, self._refresher).run()
+        return self._refresher.lists - before
 
     def facts(self) -> dict[str, object]:
         if not self._running:

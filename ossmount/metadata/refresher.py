@@ -83,10 +83,10 @@ class Refresher:
         self._nursery: trio.Nursery | None = None
         self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
         self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
-        self._filler = Filler(self._fill_page)
+        self._filler = Filler(self.flat_page)
         self._streams: LRUCache[int, Stream] = LRUCache(256)
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
-        self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
+        self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.lists = 0
         self.heads = 0
         self.hidden_count = 0
@@ -109,7 +109,7 @@ class Refresher:
         else:
             await self.page(ROOT, start, b"", share=share, wanted=directory)
         if self._filler.missed(directory) and self._nursery is not None:
-            self._nursery.start_soon(self._filler.fill, directory)
+            self._nursery.start_soon(self._fill, directory)
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
@@ -140,9 +140,10 @@ class Refresher:
             asks.append(partial(self.probe, directory, target.stored, share=False))
         await together(asks)
 
-    def headed(self, directory: int, stored: bytes) -> float:
-        """When the object was last asked for by HEAD; minus infinity if never."""
-        return self._headed.get((directory, stored), -math.inf) if self._headed else -math.inf
+    def headed(self, directory: int, stored: bytes, *, exists: bool) -> float:
+        """When HEAD said last that the object exists, or that it does not; minus infinity if it said the other, or never."""
+        asked, found = self._headed.get((directory, stored), (-math.inf, exists)) if self._headed else (-math.inf, exists)
+        return asked if found is exists else -math.inf
 
     def forget_version(self, directory: int, stored: bytes, node: int, done: Callable[[], object]) -> None:
         """Retires the version in the store, soon; then calls done."""
@@ -151,6 +152,8 @@ class Refresher:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
             try:
                 self._take(await self._store.write(forget))
+                # A HEAD that was under way may have seen the old version meanwhile: it says nothing of the name any more.
+                self._headed.pop((directory, stored), None)
                 done()
             except OssMountError as failure:  # it stays gone for this process
                 log.warning("version %d of %r could not be retired: %s", node, stored, failure)
@@ -270,7 +273,9 @@ class Refresher:
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        self._headed[directory, stored] = asked
+        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
+        if (self._tree.children(directory, stored).file is None) == (info is None):
+            self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
         """HEADs of some names, a few at a time."""
@@ -280,12 +285,18 @@ class Refresher:
     def forget_headed(self) -> None:
         self._headed.clear()
 
-    async def _fill_page(self, directory: int, start_after: bytes) -> bytes | None:
-        """A flat page of a directory that is listed ahead; its last key, None at the end."""
+    async def _fill(self, directory: int) -> None:
+        try:
+            await self._filler.fill(directory)
+        except Exception:  # a defect in what is only a help must not end the mount
+            log.exception("listing directory %d ahead failed", directory)
+
+    async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
+        """A flat page of all below a directory from a key on; its last key, None at the end."""
         prefix = self._tree.prefix(directory)
         last: list[bytes | None] = []
         asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
-        await self._fly(("fill", directory, start_after), asking, share=True)
+        await self._fly(("flat", directory, start_after), asking, share=False)  # shared, it would tell its end to one only
         return last[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:

@@ -27,7 +27,6 @@ class Change(NamedTuple):
     """What a transaction did to one directory."""
 
     directory: int
-    coverage: Coverage
     names: list[bytes]  # stored names that stand for something else now, or for nothing, or did not exist before
     gone: list[tuple[int, int, bytes, bool]]  # (id, parent, stored name, directory) of what is replaced or removed
     told: bool  # the directory's listing as it was known before is no longer true
@@ -111,7 +110,7 @@ class Transaction:
         self, number: int, stretch: Stretch, time: float, *, new: bool
     ) -> tuple[Change, dict[bytes, tuple[int, bool]]]:
         coverage = Coverage() if new else self.coverage(number)
-        change = Change(number, Coverage(), [], [], coverage.overlaps(stretch.low, stretch.high))
+        change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
         if any(i.time > time for i in coverage.intervals):  # a newer listing was merged already: it is right
             newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time}
@@ -133,15 +132,14 @@ class Transaction:
         if puts:
             with self._txn.cursor(db=self._db.children) as cursor:
                 cursor.putmulti(sorted(puts))
-        change = change._replace(
-            coverage=coverage.including(stretch.low, stretch.high, time, self._slack), told=change.told and bool(change.names)
-        )
-        self._put_coverage(number, change.coverage)
-        return change, found
+        known = coverage.including(stretch.low, stretch.high, time, self._slack)
+        if known is not coverage:
+            self._put_coverage(number, known)
+        return change._replace(told=change.told and bool(change.names)), found
 
     def merge_head(self, parent: int, name: bytes, info: ObjectInfo | None, time: float) -> list[Change]:
         """Makes the store say what HEAD said of one object; None: it does not exist."""
-        change = Change(parent, self.coverage(parent), [], [], True)
+        change = Change(parent, [], [], True)
         old = self._child(parent, name, False)
         if info is None:
             if old is not None:
@@ -158,13 +156,12 @@ class Transaction:
 
     def forget_version(self, parent: int, name: bytes, number: int) -> list[Change]:
         """The version `number` is gone; what the name stands for is unknown from now on."""
-        change = Change(parent, self.coverage(parent), [name], [], True)
+        change = Change(parent, [name], [], True)
         old = self._child(parent, name, False)
         if old is None or old.id != number:
             return []
         self._remove(change, name, False, old)
-        change = change._replace(coverage=change.coverage.without(name, name + b"\0"))
-        self._put_coverage(parent, change.coverage)
+        self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [change]
 
     def forget_directory(self, number: int) -> tuple[list[Change], list[tuple[bytes, bool]], list[int]]:
@@ -176,7 +173,7 @@ class Transaction:
                 self._txn.put(records.child_key(number, name, directory), unseen, db=self._db.children)
         self._put_coverage(number, Coverage())
         names = [(name, directory) for name, directory, _ in rows]
-        change = Change(number, Coverage(), [name for name, _ in names], [], False)
+        change = Change(number, [name for name, _ in names], [], False)
         return [change], names, [child.id for _, directory, child in rows if directory]
 
     def forget_name(self, parent: int, name: bytes) -> list[Change]:
@@ -185,9 +182,8 @@ class Transaction:
         if child is not None and child.link_etag:
             unseen = records.pack_child(child._replace(validated=0.0))
             self._txn.put(records.child_key(parent, name, False), unseen, db=self._db.children)
-        coverage = self.coverage(parent).without(name, name + b"\0")
-        self._put_coverage(parent, coverage)
-        return [Change(parent, coverage, [name], [], False)]
+        self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
+        return [Change(parent, [name], [], False)]
 
     def coverage(self, number: int) -> Coverage:
         data = self._txn.get(records.pack_id(number), db=self._db.coverage)

@@ -99,6 +99,11 @@ class Tree:
         key = self.prefix(parent) + name
         return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
 
+    def directories(self, parent: int) -> list[int]:
+        """The ids of the directories in one that are known."""
+        with self.store.scan(parent, b"") as (_, rows):
+            return [child.id for _, directory, child in rows if directory]
+
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)
@@ -166,9 +171,9 @@ class Tree:
         return keys.shown_name(name, Kind.FILE, shadowed=shadowed) or name
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Takes over what a write changed."""
+        """Drops what a write changed, to be read again: writes are not taken over in the order in which they committed."""
         for change in changes:
-            self._coverage[change.directory] = change.coverage
+            self._coverage.pop(change.directory, None)
             for name in change.names:
                 self._children.pop((change.directory, name), None)
             for number, parent, name, _ in change.gone:

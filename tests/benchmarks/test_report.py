@@ -49,7 +49,7 @@ def test_medians_spread_and_ratios(tmp_path: Path) -> None:
         *("scenario", "unit", "ossmount", "rclone", "raw", "local"),
         *("ossmount ÷ rclone", "ossmount ÷ raw", "ossmount ÷ local"),
     ]
-    assert epoch == ["epoch cold", "files/s", "300 (290–310)", "100 (90.0–140)", "1,500", "9,000", "3.00×", "0.20×", "0.03×"]
+    assert epoch == ["epoch cold", "files/s", "300 (290–310)", "100 (90.0–140)", "1,500", "9,000", "3.00×", "0.20×", "0.0333×"]
     assert ttfb[2:] == ["2.00", "8.00", "–", "–", "4.00×", "–", "–"]  # fewer milliseconds are better
 
 
@@ -62,7 +62,7 @@ def test_costs_are_per_byte_and_per_operation(tmp_path: Path) -> None:
 
 def test_what_was_measured_once_stands_beside_every_network(tmp_path: Path) -> None:
     _, row = report.speed_table(report.load([result_file(tmp_path)]), "region")
-    assert row == ["epoch cold", "files/s", "200", "failed", "–", "9,000", "–", "–", "0.02×"]
+    assert row == ["epoch cold", "files/s", "200", "failed", "–", "9,000", "–", "–", "0.0222×"]
 
 
 def test_the_document_names_machine_networks_and_failures(tmp_path: Path) -> None:
@@ -91,6 +91,8 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str) -> None:
         report.load([path])
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0.00"), (9.994, "9.99"), (55.55, "55.5"), (1234567.0, "1,234,567")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00"), (0.00123, "0.0012"), (9.994, "9.99"), (55.55, "55.5"), (1234567.0, "1,234,567")]
+)
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert report.number(value) == text

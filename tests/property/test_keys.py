@@ -20,7 +20,7 @@ names = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=120)
 @given(st.sets(st.tuples(names, st.booleans()), max_size=8))
 def test_shown_names_are_unique_and_lead_back(entries: set[tuple[bytes, bool]]) -> None:
     shown: dict[bytes, tuple[bytes, bool]] = {}
@@ -45,7 +45,7 @@ def test_shown_names_are_unique_and_lead_back(entries: set[tuple[bytes, bool]]) 
             assert (stored, True) in entries
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=120)
 @given(names)
 def test_names_that_no_file_system_has_are_never_targets(name: bytes) -> None:
     try:
@@ -58,7 +58,7 @@ def test_names_that_no_file_system_has_are_never_targets(name: bytes) -> None:
         assert keys.target_of(name) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=120)
 @given(st.text(min_size=1, max_size=30), st.lists(st.text(min_size=1, max_size=30), max_size=20))
 def test_start_before_includes_the_key_and_little_else(key: str, others: list[str]) -> None:
     def utf8(text: str) -> bytes:
@@ -73,7 +73,7 @@ def test_start_before_includes_the_key_and_little_else(key: str, others: list[st
             assert other.startswith(start)  # only what goes on behind the greatest character
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=120)
 @given(st.binary(min_size=1, max_size=12), st.binary(min_size=1, max_size=12))
 def test_blocked_names_are_those_whose_directory_comes_later(position: bytes, name: bytes) -> None:
     name = name.replace(b"/", b"")

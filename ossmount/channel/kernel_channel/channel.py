@@ -100,7 +100,7 @@ class KernelChannel:
             self._notifier.revoke()
             # before all that takes time: it fails what is still in hand, which frees every process that waits for an answer
             trio.lowlevel.notify_closing(fd)
-            os.close(fd)
+            self._device.close()
             with trio.CancelScope(shield=True):
                 if self._handlers is None:
                     await self._detach(helpers)  # nothing stays mounted that never served
@@ -329,13 +329,10 @@ class KernelChannel:
 
     def _fail(self, handlers: Handlers, opcode: int, unique: int, failure: Exception) -> None:
         """The outer end of the error boundary: nothing that one request does ends the connection."""
-        try:
-            if opcode in UNANSWERED:
-                log.error("%s failed: %r", Opcode(opcode).name, failure, exc_info=failure)
-            else:
-                handlers.fail(unique, failure)
-        except OSError as refused:
-            log.error("the kernel refused the answer to request %d: %s", unique, refused)
+        if opcode in UNANSWERED:
+            log.error("%s failed: %r", Opcode(opcode).name, failure, exc_info=failure)
+        else:
+            handlers.fail(unique, failure)
 
     # -- requests that take time
 

@@ -11,6 +11,7 @@ from ossmount.channel.kernel_channel.packing import pack_error
 
 # Not a failure of ours: the request was interrupted or aborted (ENOENT), or the connection ended (the others).
 GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ECONNABORTED, errno.EPIPE, errno.ECONNRESET})
+CLOSED = -1  # the descriptor number of a closed device: no file has it
 IOV_MAX = 1024  # pieces of one writev(2)
 
 
@@ -24,13 +25,22 @@ class Device:
     def __repr__(self) -> str:
         return f"<Device fd={self.fd} lost={self.lost}>"
 
+    def close(self) -> None:
+        """Closes the descriptor. Answers that still come are lost; the number may be another file's by then."""
+        if self.fd != CLOSED:
+            fd, self.fd = self.fd, CLOSED
+            os.close(fd)
+
+    def _lose(self, failure: OSError) -> None:
+        if failure.errno not in GONE and self.fd != CLOSED:
+            raise failure
+        self.lost += 1
+
     def write(self, answer: bytes | memoryview) -> None:
         try:
             os.write(self.fd, answer)
         except OSError as failure:
-            if failure.errno not in GONE:
-                raise
-            self.lost += 1
+            self._lose(failure)
 
     def error(self, unique: int, code: int) -> None:
         """Answers with an errno; 0 answers "done"."""
@@ -49,6 +59,4 @@ class Device:
         try:
             os.writev(self.fd, (header, *views))
         except OSError as failure:
-            if failure.errno not in GONE:
-                raise
-            self.lost += 1
+            self._lose(failure)

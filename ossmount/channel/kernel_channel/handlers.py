@@ -153,12 +153,15 @@ class Handlers:
     # -- failures
 
     def fail(self, unique: int, failure: BaseException) -> None:
-        """The error boundary: answers the errno of a failure; one that is not deliberate is logged as a defect."""
+        """The error boundary: answers the errno of a failure, and logs one that is not deliberate. Never raises."""
         code = errno_of(failure)
         if not isinstance(failure, OssMountError):
             self.defects += 1
             log.error("request failed by a defect, answered EIO: %r", failure, exc_info=failure)
-        self.device.error(unique, code)
+        try:
+            self.device.error(unique, code)
+        except OSError as refused:
+            log.error("the kernel refused the answer to request %d: %s", unique, refused)
 
     # -- what is not served
 

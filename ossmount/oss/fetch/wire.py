@@ -18,7 +18,7 @@ process to daemon:
     (PROGRESS, number, bytes)
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
-    (COUNTERS, {name: int})                        running totals, in front of every batch
+    (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
 

@@ -79,6 +79,7 @@ class Worker:
         self.counters = dict.fromkeys(
             ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
+        self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
         self._poller.register(self._resolver.fileno(), select.EPOLLIN)
@@ -141,7 +142,8 @@ class Worker:
         """Sends what the daemon has not been told yet, in one piece."""
         if self._outgoing:
             # before the reports: who is told that a fetch is done finds it in the counters
-            self._unsent += wire.pack([(wire.COUNTERS, self.counters), *self._outgoing])
+            self._told = dict(self.counters)
+            self._unsent += wire.pack([(wire.COUNTERS, self._told), *self._outgoing])
             self._outgoing = []
             mask = select.EPOLLIN | select.EPOLLOUT
         elif self._unsent:
@@ -335,6 +337,8 @@ class Worker:
                 self._end(job, _overdue(job))
             elif job is not None and connection.expires <= now:
                 connection.time_out()
+        if self._told != self.counters:
+            self._outgoing.append((wire.COUNTERS, dict(self.counters)))
         for job in self._queue.expire(now):
             self._end(job, _overdue(job))
         for connection in [connection for connection, since in self._idle.items() if now - since > _MAX_IDLE]:

@@ -20,7 +20,7 @@ from ossmount.channel.kernel_channel.protocol import UNANSWERED, Opcode
 from ossmount.config import ChannelConfig
 from tests.unit.channel.fake_kernel import FakeKernel, init_in, parse_answer, request
 from tests.unit.channel.memory_filesystem import MemoryFilesystem, Tree
-from tests.unit.channel.requests import WELL_FORMED, parse_listing, read_in, run
+from tests.unit.channel.well_formed import WELL_FORMED, parse_listing, read_in, run
 
 BODIES = st.one_of(
     st.binary(max_size=120),

@@ -17,7 +17,7 @@ from ossmount.errors import Changed, Denied, OssMountError
 from ossmount.filesystem.interface import FilesystemStatistics
 from tests.unit.channel.fake_kernel import FakeKernel, connected
 from tests.unit.channel.memory_filesystem import MTIME_NS, MemoryFilesystem, Tree
-from tests.unit.channel.requests import NAMES, TREE, WELL_FORMED, parse_listing, read_in, run
+from tests.unit.channel.well_formed import NAMES, TREE, WELL_FORMED, parse_listing, read_in, run
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -387,5 +387,33 @@ def test_flags_are_not_asked_of_a_kernel_that_does_not_offer_them() -> None:
             assert channel.facts()["flags"] == []
             assert channel.facts()["open"] == "ask"
             assert (await kernel.ask(Opcode.OPENDIR, protocol.OPEN_IN.pack(0, 0))).error == 0
+
+    trio.run(main)
+
+
+def test_answers_after_the_end_go_nowhere() -> None:
+    """The number of the closed descriptor may be another file's by then."""
+
+    async def main() -> None:
+        operations = MemoryFilesystem(TREE)
+        operations.hold_reads = True
+        async with connected(operations) as (channel, kernel):
+            await kernel.post(Opcode.READ, read_in(0, 4), node=NAMES[b"file"])
+            await kernel.post(Opcode.READ, read_in(0, 4), node=NAMES[b"file"])
+            await kernel.nothing_more()
+        others = [os.pipe() for _ in range(20)]  # they take the free numbers
+        try:
+            operations.held[0][3]((memoryview(b"data"),))
+            operations.held[1][3](Denied("late"))
+            for reading, _ in others:
+                os.set_blocking(reading, False)
+                with pytest.raises(BlockingIOError):
+                    os.read(reading, 1)
+        finally:
+            for pair in others:
+                for fd in pair:
+                    os.close(fd)
+        assert channel.facts()["answers_lost"] == 2
+        assert channel.facts()["defects"] == 0
 
     trio.run(main)

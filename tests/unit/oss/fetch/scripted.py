@@ -9,9 +9,10 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 import trio
@@ -316,6 +317,21 @@ async def _fetch_all(
             facts = pool.facts()
             nursery.cancel_scope.cancel()
     return facts
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Polls, and fails after a minute."""
+    end = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+def cancel_after_retries(pool: FetchPool, numbers: list[int]) -> None:
+    """For fetch_all(during=): sees two retries, then ends the fetches."""
+    wait_until(lambda: cast(int, pool.facts().get("retries", 0)) >= 2)
+    for number in numbers:
+        trio.from_thread.run_sync(pool.cancel, number)
 
 
 CREDENTIALS: Final = Credentials("test-id", "test-secret")

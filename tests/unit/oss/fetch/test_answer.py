@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ossmount.oss.fetch.answer import Chunks, Head, HeadReader, Malformed, content_range, parse_head
@@ -50,7 +50,7 @@ def test_chunks_of_http_1_0_are_refused() -> None:
         parse_head(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(HTTPISH)
 def test_any_head_is_parsed_or_malformed(raw: bytes) -> None:
     try:
@@ -61,7 +61,7 @@ def test_any_head_is_parsed_or_malformed(raw: bytes) -> None:
     assert head.length is None or (head.length >= 0 and not head.chunked)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(st.lists(st.integers(1, 40), max_size=30), st.binary(max_size=50))
 def test_heads_are_found_however_they_are_cut(sizes: list[int], after: bytes) -> None:
     raw = b'HTTP/1.1 200 OK\r\nETag: "A"\r\nContent-Length: 5\r\n\r\n'
@@ -114,7 +114,7 @@ def _decode(raw: bytes, sizes: list[int]) -> tuple[bytes, bytes, bool]:
     return body, b"", chunks.done
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
 @given(
     st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(1, 9), max_size=100), st.binary(max_size=9)
 )
@@ -125,7 +125,7 @@ def test_chunks_are_joined_however_they_are_cut(parts: list[bytes], sizes: list[
     assert rest == after
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(
     st.lists(st.one_of(st.sampled_from([b"5\r\n", b"0\r\n", b"\r\n", b"ab"]), st.binary(max_size=6)), max_size=20).map(b"".join)
 )

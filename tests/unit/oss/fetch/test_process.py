@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 import trio
@@ -21,18 +19,11 @@ from ossmount.model import Version
 from ossmount.oss.fetch import slot
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import FetchRequest
-from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source
+from tests.unit.oss.fetch.scripted import HANG, Action, Request, Slab, Wanted, fetch_all, honest, serving, source, wait_until
 
 DATA = bytes(range(256)) * 400
 #: Seconds that a test waits for something before it says that it never comes.
 PATIENCE = 60.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
 
 
 def test_what_a_killed_process_carried_is_repeated() -> None:

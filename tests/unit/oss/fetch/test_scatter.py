@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from fastcrc import crc64
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ossmount.oss.fetch.scatter import Scatter
@@ -18,7 +18,7 @@ def _layout(gaps: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], int]:
     return targets, at
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(GAPS_AND_LENGTHS, st.lists(st.integers(1, 50), max_size=50))
 def test_bytes_go_where_they_belong(gaps: list[tuple[int, int]], writes: list[int]) -> None:
     """Written or received in any pieces, into any targets."""

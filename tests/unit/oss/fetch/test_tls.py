@@ -8,7 +8,17 @@ import ssl
 import pytest
 
 from ossmount.errors import Unavailable
-from tests.unit.oss.fetch.scripted import CLOSE, Action, Request, Wanted, fetch_all, honest, serving, source
+from tests.unit.oss.fetch.scripted import (
+    CLOSE,
+    Action,
+    Request,
+    Wanted,
+    cancel_after_retries,
+    fetch_all,
+    honest,
+    serving,
+    source,
+)
 
 DATA = random.Random(3).randbytes(200_000)
 
@@ -58,8 +68,9 @@ def test_a_certificate_for_another_host_is_refused(tls_certificate: str) -> None
     assert "certificate" in str(wanted[0].failure)
 
 
-def test_plain_http_on_a_tls_port_is_an_error_not_a_hang(tls_certificate: str) -> None:
+def test_a_server_without_tls_is_an_error_not_a_hang() -> None:
     with serving(lambda request: [honest(DATA, "E1", request)]) as server:
         wanted = [Wanted(b"a", DATA)]
-        fetch_all(source(server.url.replace("http:", "https:"), timeout=2.0), wanted)
+        fetch_all(source(server.url.replace("http:", "https:")), wanted, during=cancel_after_retries)
+        assert server.requests == []
     assert isinstance(wanted[0].failure, Unavailable)

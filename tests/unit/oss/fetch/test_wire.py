@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ossmount import errors
@@ -12,7 +12,7 @@ VALUES = st.one_of(
 MESSAGES = st.lists(st.lists(VALUES, max_size=5).map(tuple), max_size=5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(st.lists(MESSAGES, max_size=5), st.lists(st.integers(1, 50), max_size=50))
 def test_frames_are_put_together_however_they_are_cut(batches: list[list[wire.Message]], sizes: list[int]) -> None:
     stream = b"".join(wire.pack(batch) for batch in batches)
