@@ -159,7 +159,7 @@ class TreeNamespace:
         make, _ = self._tree.maker(directory)
         nodes: list[Node] = []
         last = b""
-        with self._store.scan(directory, start) as children:
+        with self._store.scan(directory, start) as (_, children):
             for name, is_directory, child in children:
                 if len(nodes) >= limit and name != last:
                     return nodes, name
