@@ -30,6 +30,7 @@ TICK = 1.0  # seconds between two looks at memory and latency
 NOTED = 1 << 14  # READs remembered for a turn
 FAILURES = 16  # in a row; then look-ahead pauses
 PAUSE = (2.0, 60.0)  # seconds, at first and at most
+RANKS = 3  # of sources
 IDLE = 300.0  # seconds after which what was fetched for readers that never came gives way
 
 Ticket = tuple[Source, Target, float]
@@ -69,7 +70,8 @@ class Scheduler:
         self._wake = trio.Event()
         self._waking = False
         self._under_way = 0
-        self._staged: OrderedDict[int, Ticket] = OrderedDict()  # node: what lies in the slab; oldest first
+        # What lies in the slab: for each rank the nodes, oldest first.
+        self._staged: tuple[OrderedDict[int, Ticket], ...] = tuple(OrderedDict() for _ in range(RANKS))
         self._advancing = False
         self._blocked: dict[Source, Target] = {}  # what there was no room for
         self._returning: set[int] = set()  # nodes whose fetch was ended because nobody wants them any more
@@ -114,7 +116,7 @@ class Scheduler:
         """Looks at READs, memory and latency until it is cancelled."""
         started()
         while True:
-            with trio.move_on_after(TICK if self._under_way or self._lists or self._staged else float("inf")):
+            with trio.move_on_after(TICK if self._under_way or self._lists or any(self._staged) else float("inf")):
                 await self._wake.wait()
             self._turn()
             await trio.sleep(TURN)
@@ -140,7 +142,7 @@ class Scheduler:
         for node in noted:
             number = node.id
             self._kept.add(number, node.size)
-            if self._staged.pop(number, None) is not None:
+            if self._unstage(number) is not None:
                 self._counts["staged_read"] += 1
             for told in self._lists:
                 told.read(number)
@@ -153,20 +155,27 @@ class Scheduler:
             for target in told.passed():
                 self._give_back(target)
         for number in self._folders.passed():
-            ticket = self._staged.get(number)
+            ticket = self._staged[self._folders.rank].get(number)
             if ticket is not None:
                 self._give_back(ticket[1])
+
+    def _unstage(self, node: int) -> Ticket | None:
+        for staged in self._staged:
+            if node in staged:
+                return staged.pop(node)
+        return None
 
     def _tick(self) -> None:
         self._next_tick = self._clock() + TICK
         self._budget = self._memory() // 2
         self._kept.size = self._budget
         idle = self._clock() - IDLE
-        while self._staged:
-            _, target, since = next(iter(self._staged.values()))
-            if since > idle:
-                break
-            self._give_back(target)
+        for staged in self._staged:
+            while staged:
+                _, target, since = next(iter(staged.values()))
+                if since > idle:
+                    break
+                self._give_back(target)
 
     # -- fetching
 
@@ -226,15 +235,15 @@ class Scheduler:
 
     def _make_room(self, source: Source) -> bool:
         """Gives back the oldest staged file of a source that comes after this one."""
-        for owner, target, _ in self._staged.values():
-            if owner.rank > source.rank:
+        for staged in self._staged[: source.rank : -1]:
+            for _, target, _ in staged.values():
                 self._give_back(target)
                 return True
         return False
 
     def _give_back(self, target: Target) -> None:
         self._counts["given_back"] += 1
-        ticket = self._staged.pop(target.node, None)
+        ticket = self._unstage(target.node)
         if ticket is None:
             self._returning.add(target.node)
         else:
@@ -263,7 +272,7 @@ class Scheduler:
                 self._counts["stored"] += 1
                 self._kept.add(target.node, target.version.size)
             elif outcome is Outcome.STAGED:
-                self._staged[target.node] = (source, target, self._clock())
+                self._staged[source.rank][target.node] = (source, target, self._clock())
         self._advance()
 
     def _failed(self, source: Source, target: Target) -> None:
@@ -285,7 +294,7 @@ class Scheduler:
             "epoch": self._epoch.active,
             "under_way": self._under_way,
             "at_most": self._pace.limit,
-            "staged": len(self._staged),
+            "staged": sum(map(len, self._staged)),
             "stored_unread": self._stored_unread(),
             "kernel_budget": self._budget,
             "lists": len(self._lists),
