@@ -26,6 +26,7 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.prefetching import Prefetching
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
@@ -88,6 +89,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
+        talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from ossmount.channel.interface import Channel
+from ossmount.control.server import Talk
 
 
 class Component(Protocol):
@@ -33,3 +34,4 @@ class Parts(NamedTuple):
     fetch_pids: Callable[[], list[int]]
     requests: Callable[[], dict[str, int]]  # made to OSS so far, by kind: list, head, get, …
     facts: dict[str, Callable[[], dict[str, object]]]  # for `ossmount status`, by component
+    talks: Mapping[str, Talk] = {}  # commands of the control socket that last as long as their client stays

@@ -193,6 +193,7 @@ class Scheduler:
         self._advancing = True
         try:
             self._gate.update(self._latency())
+            # An order that somebody tells is obeyed also where guessing does not pay.
             while self._under_way < self._pace.limit and self._may_fetch() and self._next():
                 pass
         except Exception:
@@ -201,7 +202,7 @@ class Scheduler:
             self._advancing = False
 
     def _may_fetch(self) -> bool:
-        return self._gate.open and self._clock() >= self._paused_until
+        return (self._gate.open or bool(self._lists)) and self._clock() >= self._paused_until
 
     def _next(self) -> bool:
         """Starts one fetch; False when there is nothing to fetch or no room."""
