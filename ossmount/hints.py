@@ -42,6 +42,16 @@ class NotMounted(Exception):
 class Prefetcher:
     """One order of files, told to the daemon of one mount."""
 
+    _changed: threading.Condition
+    _finished: threading.Event
+    _queue: deque[str]
+    _thread: threading.Thread | None
+    _finishing: bool
+    _closed: bool
+    _problem: str
+    _result: dict[str, Any]
+    unknown: int  # paths that are no small file of the mount
+
     def __init__(self, mountpoint: str | os.PathLike[str]) -> None:
         """mountpoint: of the mount, or a folder in it, to which relative paths are relative then. Raises NotMounted."""
         self._place = os.fspath(mountpoint)
@@ -116,13 +126,13 @@ class Prefetcher:
     def _begin(self) -> None:
         self._changed = threading.Condition()
         self._finished = threading.Event()
-        self._queue: deque[str] = deque()
-        self._thread: threading.Thread | None = None
+        self._queue = deque()
+        self._thread = None
         self._finishing = False
         self._closed = False
         self._problem = ""
-        self._result: dict[str, Any] = {}
-        self.unknown = 0  # paths that are no small file of the mount
+        self._result = {}
+        self.unknown = 0
 
     def _after_fork(self) -> None:
         """In the child: the thread is not there, and the connection is the parent's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
 
@@ -20,6 +20,15 @@ class Borrower(Protocol):
         ...
 
 
+@runtime_checkable
+class Lender(Protocol):
+    """A channel through which other processes can write to the kernel as well."""
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device until the connection ends; nothing where the kernel keeps no pages."""
+        ...
+
+
 class Channel(Kernel, Protocol):
     """One mounted connection to the kernel."""
 
@@ -29,10 +38,6 @@ class Channel(Kernel, Protocol):
 
     def unmount(self) -> None:
         """Detaches the mount (also a busy one, lazily) so that serve() ends. Idempotent, never blocks for a reader."""
-        ...
-
-    def lend_to(self, borrower: Borrower) -> None:
-        """Lends a device until the connection ends; nothing where the channel cannot, or the kernel keeps no pages."""
         ...
 
     def facts(self) -> dict[str, object]:

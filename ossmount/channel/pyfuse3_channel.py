@@ -25,7 +25,6 @@ import pyfuse3
 import trio
 
 from ossmount.channel import mounting
-from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel.notify import Notifier
 from ossmount.channel.pyfuse3_requests import Requests
 from ossmount.config import ChannelConfig
@@ -79,9 +78,6 @@ class Pyfuse3Channel:
 
     def after_invalidations(self, then: Callable[[], None]) -> None:
         self._notifier.after_entries(then)
-
-    def lend_to(self, borrower: Borrower) -> None:
-        """Nothing: what is prefetched stays in our memory, and each file is read by a READ."""
 
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Channel
+from ossmount.channel.interface import Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -72,7 +72,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         connections=fetch.connections,
         latency=pool.latency,
         memory=memory.available_memory,
-        want_kernel=functools.partial(channel.lend_to, pool),
+        want_kernel=functools.partial(_lend, channel, pool),
     )
     filesystem.watch(look_ahead.note)
     return order, Parts(
@@ -91,6 +91,12 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         },
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
+
+
+def _lend(channel: Channel, pool: FetchPool) -> None:
+    """Over pyfuse3 what is prefetched stays in our memory, and each file is read by a READ."""
+    if isinstance(channel, Lender):
+        channel.lend_to(pool)
 
 
 def _bucket(source: SourceConfig) -> Bucket:

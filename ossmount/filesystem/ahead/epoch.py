@@ -126,6 +126,9 @@ class Epoch:
                 self._ready.append(target)
         return True
 
+    def wants(self, target: Target) -> bool:
+        return target.node not in self._read
+
     def stored_unread(self) -> int:
         taken = self._probes_taken
         if not taken:

@@ -67,7 +67,8 @@ class Folders:
         elif node in folder.late or node == folder.foremost:
             pass
         else:
-            folder.score = max(-SURE, folder.score - 1)
+            if folder.foremost:
+                folder.score = max(-SURE, folder.score - 1)
             self._restart(folder, node)
         if folder.sure:
             folder.window = min(MOST, folder.window * 2)
@@ -145,6 +146,9 @@ class Folders:
                 del folder.out[node]
                 found.append(node)
         return found
+
+    def wants(self, target: Target) -> bool:
+        return any(target.node in folder.out for folder in self._folders.values())
 
     def stored_unread(self) -> int:
         return 0

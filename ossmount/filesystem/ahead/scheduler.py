@@ -33,7 +33,7 @@ PAUSE = (2.0, 60.0)  # seconds, at first and at most
 RANKS = 3  # of sources
 IDLE = 300.0  # seconds after which what was fetched for readers that never came gives way
 
-Ticket = tuple[Source, Target, float]
+Ticket = tuple[Source, Target, float, bool]  # when it began, and whether it is for the kernel
 
 
 class Scheduler:
@@ -70,6 +70,7 @@ class Scheduler:
         self._wake = trio.Event()
         self._waking = False
         self._under_way = 0
+        self._for_kernel = 0  # bytes of those under way that are to be stored
         # What lies in the slab: for each rank the nodes, oldest first.
         self._staged: tuple[OrderedDict[int, Ticket], ...] = tuple(OrderedDict() for _ in range(RANKS))
         self._advancing = False
@@ -118,10 +119,11 @@ class Scheduler:
         while True:
             with trio.move_on_after(TICK if self._under_way or self._lists or any(self._staged) else float("inf")):
                 await self._wake.wait()
-            self._turn()
+            self.turn()
             await trio.sleep(TURN)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Looks at what was read since the last turn."""
         self._wake = trio.Event()
         self._waking = False
         try:
@@ -172,7 +174,7 @@ class Scheduler:
         idle = self._clock() - IDLE
         for staged in self._staged:
             while staged:
-                _, target, since = next(iter(staged.values()))
+                _, target, since, _ = next(iter(staged.values()))
                 if since > idle:
                     break
                 self._give_back(target)
@@ -206,9 +208,13 @@ class Scheduler:
 
     def _next(self) -> bool:
         """Starts one fetch; False when there is nothing to fetch or no room."""
-        room = self._budget - self._stored_unread()
+        room = self._budget - self._stored_unread() - self._for_kernel
         for source in self._sources():
-            target = self._blocked.pop(source, None) or source.next()
+            target = self._blocked.pop(source, None)
+            if target is not None and not source.wants(target):
+                source.missed(target)
+                target = None
+            target = target or source.next()
             if target is not None and self._start(source, target, room):
                 return True
         return False
@@ -224,20 +230,27 @@ class Scheduler:
         began = self._clock()
 
         def done(outcome: Outcome) -> None:
-            self._ended((source, target, began), outcome)
+            self._ended((source, target, began, not probe), outcome)
 
         self._under_way += 1
+        if not probe:
+            self._for_kernel += target.version.size
         while not self._prefetcher.prefetch(target.version, 0 if probe else target.node, done):
             if not self._make_room(source):
-                self._under_way -= 1
+                self._leave(target, not probe)
                 self._blocked[source] = target
                 return False
         return True
 
+    def _leave(self, target: Target, for_kernel: bool) -> None:
+        self._under_way -= 1
+        if for_kernel:
+            self._for_kernel -= target.version.size
+
     def _make_room(self, source: Source) -> bool:
         """Gives back the oldest staged file of a source that comes after this one."""
         for staged in self._staged[: source.rank : -1]:
-            for _, target, _ in staged.values():
+            for _, target, *_ in staged.values():
                 self._give_back(target)
                 return True
         return False
@@ -252,8 +265,8 @@ class Scheduler:
         self._prefetcher.give_back(target.version)
 
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
-        source, target, began = ticket
-        self._under_way -= 1
+        source, target, began, for_kernel = ticket
+        self._leave(target, for_kernel)
         returned = target.node in self._returning
         self._returning.discard(target.node)
         if outcome is Outcome.FAILED and returned:
@@ -273,7 +286,7 @@ class Scheduler:
                 self._counts["stored"] += 1
                 self._kept.add(target.node, target.version.size)
             elif outcome is Outcome.STAGED:
-                self._staged[source.rank][target.node] = (source, target, self._clock())
+                self._staged[source.rank][target.node] = (source, target, self._clock(), for_kernel)
         self._advance()
 
     def _failed(self, source: Source, target: Target) -> None:

@@ -33,6 +33,10 @@ class Source(Protocol):
         """The next file to be fetched, None when there is nothing (for now)."""
         ...
 
+    def wants(self, target: Target) -> bool:
+        """Whether what next() gave is still of use: nobody has read it meanwhile."""
+        ...
+
     def stored_unread(self) -> int:
         """Bytes in the kernel's page cache that have probably not been read yet."""
         ...

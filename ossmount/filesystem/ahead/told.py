@@ -112,6 +112,9 @@ class ToldList:
         self._out.pop(target.node, None)
         self._numbers.pop(target.node, None)
 
+    def wants(self, target: Target) -> bool:
+        return target.node in self._out
+
     def returned(self, target: Target) -> None:
         self._out.pop(target.node, None)
         self._numbers.pop(target.node, None)
