@@ -62,11 +62,13 @@ class LookAhead:
 
     def ended(self, version: Version, error: OssMountError | None) -> None:
         """A fetch of the version has ended, perhaps one of ours."""
+        page = self._cache.page(version, 0)
+        if page is not None and page.transfer is not None:
+            return  # what has ended is an older fetch of a version that was forgotten meanwhile; this page is not complete
         entry = self._under_way.pop(version, None)
         if entry is None:
             return
         node, done = entry
-        page = self._cache.page(version, 0)
         if error is not None or page is None:
             done(Outcome.FAILED)
         elif page.account is not self:

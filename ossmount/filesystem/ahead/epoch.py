@@ -93,6 +93,10 @@ class Epoch:
             self._deep.add(directory)
         self._queue.append((directory, deep))
 
+    def fetched(self, node: int) -> None:
+        """Another source has it fetched."""
+        self._seen.add(node)
+
     def next(self) -> Target | None:
         if not self.active:
             return None

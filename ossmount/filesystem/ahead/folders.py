@@ -12,8 +12,8 @@ from ossmount.errors import OssMountError
 from ossmount.filesystem.ahead.targets import Target, target_of
 from ossmount.metadata.interface import KnownTree
 
-NEAR = 16  # files behind the foremost one in which the next read is expected, and in front of it where one counts as late
-SURE = 3  # reads in order
+NEAR = 8  # files behind the foremost one in which the next read is expected, and in front of it where one counts as late
+SURE = 4  # reads in order; one out of it takes two back, so that chance does not pass for order in a small folder
 FIRST = 8  # files of the first window; it doubles with each read until there are
 MOST = 256
 MOST_BYTES = 64 << 20
@@ -68,7 +68,7 @@ class Folders:
             pass
         else:
             if folder.foremost:
-                folder.score = max(-SURE, folder.score - 1)
+                folder.score = max(-SURE, folder.score - 2)
             self._restart(folder, node)
         if folder.sure:
             folder.window = min(MOST, folder.window * 2)
@@ -137,7 +137,7 @@ class Folders:
         return None
 
     def passed(self) -> list[int]:
-        """Nodes that were given out and that the readers have passed by; they are forgotten here."""
+        """Nodes that were given out and that the readers have passed by; they count no longer here."""
         found: list[int] = []
         for folder in self._folders.values():
             for node in list(folder.out):

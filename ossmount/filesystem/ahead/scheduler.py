@@ -157,9 +157,10 @@ class Scheduler:
             for target in told.passed():
                 self._give_back(target)
         for number in self._folders.passed():
-            ticket = self._staged[self._folders.rank].get(number)
+            # Perhaps it is read later, at random: it stays as long as nobody needs the room.
+            ticket = self._staged[self._folders.rank].pop(number, None)
             if ticket is not None:
-                self._give_back(ticket[1])
+                self._staged[-1][number] = ticket
 
     def _unstage(self, node: int) -> Ticket | None:
         for staged in self._staged:
@@ -232,6 +233,7 @@ class Scheduler:
         def done(outcome: Outcome) -> None:
             self._ended((source, target, began, not probe), outcome)
 
+        self._epoch.fetched(target.node)
         self._under_way += 1
         if not probe:
             self._for_kernel += target.version.size

@@ -187,3 +187,17 @@ def test_demand_goes_first() -> None:
         world.fetcher.complete_all()
         for version, answer in zip(others, answers, strict=True):
             assert answer.data == world.data(version, 0, 300 * KIB)
+
+
+def test_the_end_of_an_older_fetch_is_not_taken_for_the_end_of_this_one() -> None:
+    with World() as world:
+        (version,) = files(world, 1)
+        world.read(version, 0, 4096)
+        world.reader.forget(version)
+        outcome = world.prefetch(version, node=7)
+        older, newer = world.fetcher.pending
+        world.fetcher.complete(older)
+        assert (outcome, world.kernel.pending) == ([], [])
+        world.fetcher.complete(newer)
+        assert world.kernel.pending[0].data == world.data(version, 0, version.size)
+        world.kernel.end()
