@@ -358,7 +358,8 @@ class ObjectReader:
 
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
         if isinstance(error, (Changed, NotFound)):
-            self._cache.drop_version(transfer.version)
+            if not self._look_ahead.keep(transfer.version):
+                self._cache.drop_version(transfer.version)
             self._machines.pop(transfer.version, None)
         try:
             if error is None:
