@@ -46,6 +46,7 @@ class MetadataConfig:
     attr_ttl: float = 60.0
     entry_ttl: float = 60.0
     negative_ttl: float = 5.0
+    stale: float = 0.0  # seconds behind these for which an answer is still given, while it is asked again
     symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
     ram_entries: int = 200_000
 
@@ -57,6 +58,18 @@ class DataConfig:
     memory_limit: int = 1 << 30  # bytes of the slab
     readahead_size: int = 8 << 20  # bytes of one window at most
     readahead_count: int = 8  # windows in flight for one stream
+
+
+@dataclass(frozen=True)
+class DiskConfig:
+    """The page cache on local disks."""
+
+    directories: tuple[Path, ...]  # at least one
+    store: str  # endpoint and bucket: with key, ETag and size the identity of what is cached
+    size: int = 0  # bytes of all directories together; 0: as much as free_space leaves
+    free_space: int = 10  # percent of each disk that are left free
+    touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
+    slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
 
 
 @dataclass(frozen=True)

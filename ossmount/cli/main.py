@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("ossmount.cli.mount", "mount a bucket, or a folder of it, as a folder"),
     "umount": ("ossmount.cli.umount", "unmount, also when the daemon of the mount is dead"),
     "status": ("ossmount.cli.status", "show what is mounted, with which options, and its counters"),
+    "refresh": ("ossmount.cli.refresh", "make a mount see changes in the bucket now"),
+    "cache": ("ossmount.cli.cache", "list, measure, verify, prune or clear the cache on local disks"),
     "prefetch": ("ossmount.cli.prefetch", "tell a mount which files will be read next, in which order"),
     "warm": ("ossmount.cli.warm", "read files and folders of a mount once, so that they are in memory"),
     "serve": ("ossmount.cli.serve", "serve a local folder as OSS, for trying things out and for tests"),

@@ -1,4 +1,4 @@
-"""`ossmount warm`: reads files through the mount, many at a time, so that the kernel's page cache has them.
+"""`ossmount warm`: reads files through the mount, many at a time, so that the caches have them.
 
 Through the mount and not past it: what is there already costs no request, whichever cache holds it, which is what makes the
 command resumable; errors are those that a reader would get; and large files come by readahead.
@@ -21,8 +21,9 @@ from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
 
 DESCRIPTION = """Reads files, and folders with everything in them, through a mount once, so that they are in
-memory when a job reads them. What is there already is not fetched again: a command that was
-interrupted goes on where it ended. Exits with 0 when every file could be read, else with 1."""
+memory (and in the disk cache, if there is one) when a job reads them. What is there already is not
+fetched again: a command that was interrupted goes on where it ended. Exits with 0 when every file
+could be read, else with 1."""
 
 EPILOG = """Example:
   ossmount warm /mnt/train train/000 train/001 labels.json"""
@@ -38,13 +39,13 @@ File = tuple[str, int]  # path, bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", metavar="MOUNT")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or folder: relative to MOUNT, or absolute and in it")
-    parser.add_argument("--pin", action="store_true", help="refused: it needs a disk cache, which this version does not have")
+    parser.add_argument("--pin", action="store_true", help="refused: this version cannot keep files for good")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.pin:
-        message = "--pin: files can be kept only in a disk cache, which this version does not have; leave --pin out"
+        message = "--pin: this version cannot keep files in a cache for good; leave --pin out"
         raise CommandError(ExitCode.USAGE, message)
     mountpoint = resolve(arguments.mountpoint)
     record = Registry(state_directory(os.environ, os.geteuid())).find(mountpoint)

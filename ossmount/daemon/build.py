@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ossmount.config import (
     ChannelConfig,
     Credentials,
     DataConfig,
+    DiskConfig,
     FetchConfig,
     FilesystemConfig,
     MetadataConfig,
@@ -27,6 +29,8 @@ from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.daemon.prefetching import Prefetching
+from ossmount.daemon.refresh import refresh_command
+from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
@@ -36,12 +40,13 @@ from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.options import declarations as options
-from ossmount.options.settings import Settings, UsageError
+from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
 
 OLDEST_KERNEL = (5, 4)
+LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
 
 def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
@@ -56,13 +61,20 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     pool = FetchPool(source, fetch, slab.fd, slab.size)
+    disk_config = disk_cache_config(source, settings)
+    disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    kept = settings[options.METADATA_DIR]
+    if settings[options.METADATA] == "memory" and kept is not None:
+        own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, pool, data_config(settings, slab.size), storer=pool)
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
+    if disk is not None:
+        disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
@@ -77,7 +89,12 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     filesystem.watch(look_ahead.note)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool), Named("metadata", namespace), Named("look-ahead", look_ahead)),
+        components=(
+            Named("fetch", pool, early=True),
+            *(() if disk is None else (Named("disk", disk),)),
+            Named("metadata", namespace),
+            Named("look-ahead", look_ahead),
+        ),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
@@ -85,10 +102,12 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         facts={
             "metadata": namespace.facts,
             "data": reader.facts,
+            **({} if disk is None else {"disk": disk.facts}),
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
+        commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
@@ -124,7 +143,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """The settings with every default that depends on the machine or the user."""
     settings = settings.with_default(options.UID, os.getuid()).with_default(options.GID, os.getgid())
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
-    settings = settings.with_default(options.METADATA_DIR, default_metadata_directory(environ, os.getuid()))
+    kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
+    settings = settings.with_default(options.METADATA_DIR, kept)
+    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")
@@ -135,7 +156,9 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def default_metadata_directory(environ: Mapping[str, str], uid: int) -> Path:
+def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: bool = False) -> Path:
+    if memory:
+        return Path(f"/dev/shm/ossmount-{uid}")
     if uid == 0:
         return Path("/var/cache/ossmount")
     cache = environ.get("XDG_CACHE_HOME", "")
@@ -195,13 +218,26 @@ def _memory_limit(settings: Settings) -> int:
 def metadata_config(settings: Settings) -> MetadataConfig:
     directory = settings[options.METADATA_DIR]
     assert directory is not None
+    own, negative = settings[options.METADATA_TTL], settings[options.NEGATIVE_TTL]
     return MetadataConfig(
         directory=directory,
-        attr_ttl=settings[options.ATTR_TIMEOUT],
-        entry_ttl=settings[options.ENTRY_TIMEOUT],
-        negative_ttl=settings[options.NEGATIVE_TIMEOUT],
+        attr_ttl=settings[options.ATTR_TIMEOUT] if own is None else own,
+        entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
+        negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
+        stale=settings[options.METADATA_STALE],
         symlinks=not settings[options.NO_SYMLINK],
     )
+
+
+def own_folder(directory: Path) -> None:
+    """Makes a folder below /dev/shm, where everybody may write: one that somebody else made first is refused."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise UsageError(f"--metadata memory: {directory} cannot be made: {error.strerror}; give --metadata-dir") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
 def data_config(settings: Settings, memory_limit: int) -> DataConfig:
@@ -210,6 +246,29 @@ def data_config(settings: Settings, memory_limit: int) -> DataConfig:
         readahead_size=settings[options.READAHEAD_SIZE],
         readahead_count=settings[options.READAHEAD_COUNT],
     )
+
+
+def disk_cache_config(source: SourceConfig, settings: Settings) -> DiskConfig | None:
+    """None without a cache on disk."""
+    directories = settings[options.CACHE_DIR]
+    size = settings[options.CACHE_SIZE]
+    if not directories:
+        for option in (options.CACHE_SIZE, options.CACHE_FREE_SPACE):
+            if settings.origin(option) != DEFAULT:
+                raise UsageError(f"{settings.origin(option)} without cache_dir: give --cache-dir a folder on a local disk")
+        return None
+    for directory in directories:
+        if os.path.lexists(directory) and not directory.is_dir():
+            raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
+    if size is not None and size < LEAST_CACHE * len(directories):
+        raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
+    return DiskConfig(directories, store_name(source), size or 0, settings[options.CACHE_FREE_SPACE])
+
+
+def store_name(source: SourceConfig) -> str:
+    """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
+    host = source.endpoint.partition("://")[2].rstrip("/").lower()
+    return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{source.bucket}"
 
 
 def filesystem_config(settings: Settings) -> FilesystemConfig:

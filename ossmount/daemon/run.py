@@ -36,7 +36,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
         lifecycle.stop("asked over the control socket")
         return {"pid": record.pid}
 
-    commands = {"status": status.answer, "stop": stop}
+    commands = {**parts.commands, "status": status.answer, "stop": stop}
     control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
     lifecycle = Lifecycle(parts._replace(components=(*parts.components, control)), order.mountpoint)
 

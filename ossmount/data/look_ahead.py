@@ -105,12 +105,12 @@ class LookAhead:
         else:
             done(Outcome.FAILED if forgotten else Outcome.STAGED)
 
-    def keep(self, version: Version) -> bool:
-        """The version is to be forgotten: True while it is being stored, and then it is dropped afterwards."""
+    def forget(self, version: Version) -> None:
+        """Drops all pages of a version; while it is being stored, afterwards."""
         if version in self._storing:
             self._storing[version] = True
-            return True
-        return False
+        else:
+            self._cache.drop_version(version)
 
     def is_under_way(self, version: Version) -> bool:
         return version in self._under_way or version in self._storing

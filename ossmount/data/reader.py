@@ -21,6 +21,7 @@ from operator import attrgetter
 from ossmount.config import DataConfig
 from ossmount.data.blocks import BLOCK
 from ossmount.data.failures import Failures
+from ossmount.data.holding import hold
 from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
 from ossmount.data.page_cache import PAGE, PageCache
@@ -87,20 +88,22 @@ class ObjectReader:
 
     def give_back(self, version: Version) -> None:
         page = self._cache.page(version, 0)
-        if page is None or page.account is not self._look_ahead:
-            return
-        if page.transfer is not None:
-            self._transfers.cancel(page.transfer)
-        elif not self._look_ahead.keep(version):
-            self._cache.drop(page)
-        self._pump()
+        if page is not None and page.account is self._look_ahead:
+            if page.transfer is not None:
+                self._transfers.cancel(page.transfer)
+            else:
+                self._look_ahead.forget(version)
+            self._pump()
 
     def forget(self, version: Version) -> None:
         self._machines.pop(version, None)
-        if not self._look_ahead.keep(version):
-            self._cache.drop_version(version)
+        self._look_ahead.forget(version)
         self._transfers.cancel_version(version)
         self._pump()
+
+    def hold(self, version: Version, start: int, end: int) -> Callable[[], None] | None:
+        """Keeps the pages of a range in memory until the function returned is called; None when not all of it is there."""
+        return None if self._queue else hold(self._cache, version, start, end, self._pump)
 
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""
@@ -358,8 +361,7 @@ class ObjectReader:
 
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
         if isinstance(error, (Changed, NotFound)):
-            if not self._look_ahead.keep(transfer.version):
-                self._cache.drop_version(transfer.version)
+            self._look_ahead.forget(transfer.version)
             self._machines.pop(transfer.version, None)
         try:
             if error is None:

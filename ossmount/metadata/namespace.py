@@ -17,6 +17,7 @@ from ossmount.metadata.builder import Builder
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.refresher import Refresher, together
+from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
@@ -55,6 +56,7 @@ class TreeNamespace:
         self._tree: Tree
         self._refresher: Refresher
         self._answers: Answers
+        self._stale: Stale
 
     async def run(self, started: Callable[[], None]) -> None:
         """Opens the store, calls started, and owns the writer and all requests until it is cancelled."""
@@ -67,6 +69,7 @@ class TreeNamespace:
             self._tree = Tree(self._store, self._prefix, symlinks=self._config.symlinks, entries=entries)
             self._refresher = Refresher(self._lister, self._tree, self._store, self._clock, self._take_news)
             self._answers = Answers(self._tree, self._config, self._clock, self._refresher)
+            self._stale = Stale(self._tree, self._config, self._clock, self._refresher, self._answers.gone)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.run)
                 self._running = True
@@ -85,13 +88,18 @@ class TreeNamespace:
         if target is None:
             return Absent(math.inf)
         answer = self._answers.name(parent, target, math.inf)
+        if answer is None:
+            answer = self._stale.name(parent, target, lambda: self._lookup_slowly(parent, target))
         return self._lookup_slowly(parent, target) if answer is None else answer
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
             return self._tree_root()
         answer = self._answers.node(node, math.inf)
-        return self._getattr_slowly(node, share=self._config.attr_ttl > 0) if answer is None else answer
+        share = self._config.attr_ttl > 0
+        if answer is None:
+            answer = self._stale.node(node, lambda: self._getattr_slowly(node, share=share))
+        return self._getattr_slowly(node, share=share) if answer is None else answer
 
     async def revalidate(self, node: int) -> Found:
         # Not shared: a request that is under way may have been answered before the caller asked.
@@ -103,6 +111,8 @@ class TreeNamespace:
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self._tree.check_directory(node)
         rows = self._answers.names(node, after, math.inf, [])
+        if rows is None:
+            rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
         return self._list_slowly(node, after) if rows is None else rows
 
     def name_of(self, node: int) -> bytes:

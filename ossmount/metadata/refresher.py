@@ -26,6 +26,7 @@ from ossmount.metadata.records import child_of
 from ossmount.metadata.store import ROOT, Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
+from ossmount.metadata.walks import Walks
 from ossmount.oss.interface import ObjectLister
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Refresher:
         self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
         self._filler = Filler(self.flat_page)
         self._streams: LRUCache[int, Stream] = LRUCache(256)
+        self._walks = Walks(tree, self._begins)
+        self._newer_than = -math.inf  # what was asked before is not believed any more
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.lists = 0
@@ -113,8 +116,27 @@ class Refresher:
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
-        prefix = self._tree.prefix(directory)
-        await self.page(ROOT, keys.start_before(prefix) if directory != ROOT else b"", b"", share=share, wanted=directory)
+        if share:
+            self._walk(directory, missed=True)
+        await self.page(ROOT, self._start_of(directory), b"", share=share, wanted=directory)
+
+    def _start_of(self, directory: int) -> bytes:
+        return keys.start_before(self._tree.prefix(directory)) if directory != ROOT else b""
+
+    def _begins(self, directory: int) -> bool:
+        return self._tree.coverage(directory).reach(b"", self._newer_than) is not None
+
+    def _walk(self, directory: int, *, missed: bool) -> None:
+        """Somebody lists the directory: asks for the directories that a walk comes to next."""
+        if self._nursery is None:
+            return
+        for parent, chunk in self._walks.listed(directory, missed=missed):
+            start = self._start_of(chunk.first)
+            flight = _Flight(ROOT, start, self._tree.prefix(chunk.last))
+            self._ahead.append(flight)
+            ended = partial(self._walks.ended, parent, chunk)
+            ask = self._asking(ROOT, start, b"", chunk.first)
+            self._nursery.start_soon(self._run_flight, flight, flight, ask, ended)
 
     async def behind(self, directory: int, position: bytes, *, share: bool) -> None:
         """Makes the positions from one on known (see keys.position_of; one behind p is p + NUL)."""
@@ -164,6 +186,8 @@ class Refresher:
 
     def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
         """Somebody lists the directory and it is known up to the position high: asks for pages that come soon."""
+        self._newer_than = newer_than
+        self._walk(directory, missed=False)
         stream = self._streams.get(directory)
         if stream is None or high is None or self._nursery is None:
             return
@@ -208,6 +232,8 @@ class Refresher:
                 raise Damaged(str(failure)) from failure
             self.note_hidden(split.hidden)
             self._learn(split, wanted or directory)
+            if not delimiter:
+                self._walks.learn(split)
             await self._merge(directory, split, asked)
             if ended is not None:
                 ended(split.last)
@@ -282,6 +308,12 @@ class Refresher:
         for first in range(0, len(names), HEADS):
             await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
 
+    def start(self, ask: Callable[[], Awaitable[None]]) -> bool:
+        """Runs what nobody waits for; False when the mount is being stopped."""
+        if self._nursery is not None:
+            self._nursery.start_soon(ask)
+        return self._nursery is not None
+
     def forget_headed(self) -> None:
         self._headed.clear()
 
@@ -326,7 +358,13 @@ class Refresher:
         if flight.failure is not None:
             raise flight.failure
 
-    async def _run_flight(self, name: object, flight: _Flight, ask: Callable[[], Awaitable[None]]) -> None:
+    async def _run_flight(
+        self,
+        name: object,
+        flight: _Flight,
+        ask: Callable[[], Awaitable[None]],
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         try:
             await ask()
             flight.failure = None
@@ -340,4 +378,5 @@ class Refresher:
                 del self._flights[name]
             if flight is name:
                 self._ahead.remove(flight)
+            ended()
             flight.done.set()

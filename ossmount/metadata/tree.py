@@ -104,6 +104,17 @@ class Tree:
         with self.store.scan(parent, b"") as (_, rows):
             return [child.id for _, directory, child in rows if directory]
 
+    def directories_in_order(self, parent: int, most: int) -> list[int]:
+        """The ids of the directories in one that are known, in the order of their keys; none when there are more than most."""
+        found: list[tuple[bytes, int]] = []
+        with self.store.scan(parent, b"") as (_, rows):
+            for name, directory, child in rows:
+                if directory:
+                    found.append((name + b"/", child.id))
+                    if len(found) > most:
+                        return []
+        return [number for _, number in sorted(found)]
+
     def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
         """node() for many children of one directory, and the directory's prefix."""
         prefix = self.prefix(parent)

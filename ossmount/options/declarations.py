@@ -135,6 +135,38 @@ ENTRY_TIMEOUT: Option[float] = Option(
 NEGATIVE_TIMEOUT: Option[float] = Option(
     "negative_timeout", CACHING, units.SECONDS, 5.0, "How long it is believed that a name does not exist."
 )
+METADATA_TTL: Option[float | None] = Option(
+    "metadata_ttl",
+    CACHING,
+    units.SECONDS_OR_COMPUTED,
+    None,
+    "How long our own store believes names and attributes, where that shall be longer (or shorter) than the kernel does: "
+    "inf for a data set that never changes. The kernel is never told more than what is left of it.",
+    computed="attr_timeout for attributes, entry_timeout for names",
+)
+NEGATIVE_TTL: Option[float | None] = Option(
+    "negative_ttl",
+    CACHING,
+    units.SECONDS_OR_COMPUTED,
+    None,
+    "How long our own store believes that a name does not exist.",
+    computed="negative_timeout",
+)
+METADATA_STALE: Option[float] = Option(
+    "metadata_stale",
+    CACHING,
+    units.SECONDS,
+    0.0,
+    "For how long behind the metadata_ttl an answer is still given at once while OSS is asked again in the background.",
+)
+METADATA: Option[str] = Option(
+    "metadata",
+    CACHING,
+    units.choice("disk", "memory"),
+    "disk",
+    "memory keeps names and attributes in a file below /dev/shm instead of in metadata_dir: nothing on disk, and a daemon that "
+    "is started again still knows them, until the machine restarts.",
+)
 METADATA_DIR: Option[Path | None] = Option(
     "metadata_dir",
     CACHING,
@@ -179,6 +211,26 @@ CONNECTIONS: Option[int] = Option(
     128,
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
+)
+CACHE_DIR: Option[tuple[Path, ...]] = Option(
+    "cache_dir",
+    DATA,
+    units.PATHS,
+    (),
+    "Folders on local disks, one for each disk, where file data is kept for later epochs and mounts. Mounts and processes of "
+    "one user may share them.",
+    computed="none: no cache on disk",
+)
+CACHE_SIZE: Option[int | None] = Option(
+    "cache_size",
+    DATA,
+    units.SIZE_OR_COMPUTED,
+    None,
+    "What the folders of cache_dir may hold together; what was not used for longest is dropped.",
+    computed="as much as cache_free_space allows",
+)
+CACHE_FREE_SPACE: Option[int] = Option(
+    "cache_free_space", DATA, units.PERCENT, 10, "Part of each disk of cache_dir that is left free."
 )
 
 CHANNEL: Option[str] = Option(
@@ -247,12 +299,19 @@ OPTIONS: tuple[Option[Any], ...] = (
     ATTR_TIMEOUT,
     ENTRY_TIMEOUT,
     NEGATIVE_TIMEOUT,
+    METADATA_TTL,
+    NEGATIVE_TTL,
+    METADATA_STALE,
+    METADATA,
     METADATA_DIR,
     MEMORY_LIMIT,
     READAHEAD_SIZE,
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    CACHE_DIR,
+    CACHE_SIZE,
+    CACHE_FREE_SPACE,
     CHANNEL,
     OPEN,
     CLOSE_TO_OPEN,
@@ -288,5 +347,6 @@ CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...]
     (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
+    (METADATA, "memory", METADATA_DIR, None, "give one of the two: memory uses a folder below /dev/shm"),
     (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),
 )

@@ -46,6 +46,32 @@ def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
     return ["/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
 
 
+_MAPPER = """
+import json, mmap, os, sys
+answer = []
+for path, places in json.load(sys.stdin):
+    descriptor = os.open(bytes.fromhex(path), os.O_RDONLY)
+    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as view:
+        answer.append([view[start:end].hex() for start, end in places])
+    os.close(descriptor)
+json.dump(answer, sys.stdout)
+"""
+
+
+def read_mapped(wanted: Mapping[bytes, Sequence[tuple[int, int]]]) -> dict[bytes, list[bytes]]:
+    """Bytes from mappings: by path, what lies from start to end. Files must not be empty.
+
+    In a process of its own: a page fault holds the interpreter lock, and the thread that serves the bucket needs it.
+    """
+    question = json.dumps([(path.hex(), list(places)) for path, places in wanted.items()])
+    words = [sys.executable, "-I", "-c", _MAPPER]
+    done = subprocess.run(words, input=question, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"
+    return {
+        path: [bytes.fromhex(piece) for piece in pieces] for path, pieces in zip(wanted, json.loads(done.stdout), strict=True)
+    }
+
+
 @dataclass
 class Mount:
     """One mount that a test made."""
