@@ -21,7 +21,7 @@ from ossmount.exit_codes import ExitCode
 from ossmount.hints import NotMounted, Prefetcher
 from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, eventually, workshop
 
-FOLDERS, FILES, SIZE = 5, 40, 20_000
+FOLDERS, FILES, SIZE = 5, 30, 20_000
 AWAY = 0.01  # seconds to each object: far enough for look-ahead to pay
 
 
@@ -241,7 +241,7 @@ def test_readers_get_free_when_the_daemon_is_killed_while_files_are_stored(shop:
 
 
 def test_an_object_that_is_replaced_is_never_mixed(shop: Workshop) -> None:
-    order = names()[:80]
+    order = names()[:24]
     with shop.mounted("-oattr_timeout=0,entry_timeout=0") as mount:
         walk(mount)
         for name in order[::2]:
