@@ -181,8 +181,8 @@ class TreeNamespace:
 
     def known_behind(self, node: int, limit: int) -> Sequence[Node]:
         location = self._tree.location(node)
-        nodes, _ = self.known(location.parent, location.name + b"\0", limit)
-        return nodes[:limit]
+        nodes, _ = self.known(location.parent, location.name, limit + 1)
+        return [each for each in nodes if each.id != node][:limit]
 
     async def build(self) -> int:
         """Lists everything below the mounted prefix into the store, with many requests at once; returns their number."""
