@@ -79,7 +79,7 @@ class FetchConfig:
     """The processes that receive bodies."""
 
     workers: int = 0  # 0: by cores
-    connections: int = 64  # of all workers together
+    connections: int = 128  # of all workers together
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Channel
+from ossmount.channel.interface import Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -29,12 +29,14 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
 from ossmount.metadata import snapshot
@@ -76,18 +78,28 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size))
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
+    look_ahead = Scheduler(
+        namespace,
+        reader,
+        connections=fetch.connections,
+        latency=pool.latency,
+        memory=memory.available_memory,
+        want_kernel=functools.partial(_lend, channel, pool),
+    )
+    filesystem.watch(look_ahead.note)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
         components=(
             Named("fetch", pool, early=True),
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
+            Named("look-ahead", look_ahead),
         ),
         channel=channel,
         channel_reason=reason,
@@ -97,11 +109,19 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "metadata": namespace.facts,
             "data": reader.facts,
             **({} if disk is None else {"disk": disk.facts}),
+            "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
+        talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
+
+
+def _lend(channel: Channel, pool: FetchPool) -> None:
+    """Over pyfuse3 what is prefetched stays in our memory, and each file is read by a READ."""
+    if isinstance(channel, Lender):
+        channel.lend_to(pool)
 
 
 def _bucket(source: SourceConfig) -> Bucket:

@@ -217,7 +217,7 @@ CONNECTIONS: Option[int] = Option(
     "connections",
     DATA,
     units.count(1, 4096),
-    64,
+    128,
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
 )
