@@ -47,14 +47,14 @@ class Builder:
     def __init__(self, tree: Tree, refresher: Refresher) -> None:
         self._tree = tree
         self._refresher = refresher
-        self._lists, self._keys = refresher.lists, refresher.keys
+        self._lists, self._keys = refresher.count("list"), refresher.keys
         self._limiter = trio.CapacityLimiter(WORKERS)
         self._parts = 0
         self._done = 0
         self._failure: OssMountError | None = None
 
     def progress(self) -> Progress:
-        lists, shown = self._refresher.lists - self._lists, self._refresher.keys - self._keys
+        lists, shown = self._refresher.count("list") - self._lists, self._refresher.keys - self._keys
         return Progress(shown, lists, self._done / self._parts if self._parts else 0.0)
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class Builder:
                 at: bytes | None = part.start
                 whole = True
                 while at is not None and (not part.end or at < part.end):
-                    split = await self._refresher.flat_split(ROOT, at)
+                    split = await self._refresher.flat_split(ROOT, at, "build")
                     at = split.last
                     if whole and (boundary := _boundary(split)) and (not part.end or boundary < part.end):
                         self._start(nursery, Part(boundary, part.end))
@@ -92,7 +92,9 @@ class Builder:
         found: list[bytes] = []
         level = [ROOT]
         while level and len(found) < PARTS:
-            await together([partial(self._refresher.page, number, b"", b"/", share=True) for number in level[:_EXPANDED]])
+            await together(
+                [partial(self._refresher.page, number, b"", b"/", share=True, what="build") for number in level[:_EXPANDED]]
+            )
             below = [child for number in level[:_EXPANDED] for child in self._tree.directories(number)]
             found.extend(self._tree.prefix(number) for number in below)
             level = below

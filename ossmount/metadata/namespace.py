@@ -23,6 +23,7 @@ from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
+from ossmount.metadata.uses import Uses
 from ossmount.model import Absent, Found, Kind, Node, Soon
 from ossmount.oss.interface import ObjectLister
 
@@ -55,6 +56,7 @@ class TreeNamespace:
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
         self._builder: Builder | None = None
+        self._uses = Uses()
         self._store: Store
         self._tree: Tree
         self._refresher: Refresher
@@ -92,18 +94,24 @@ class TreeNamespace:
         target = keys.target_of(name)
         if target is None:
             return Absent(math.inf)
-        answer = self._answers.name(parent, target, math.inf)
-        if answer is None:
-            answer = self._stale.name(parent, target, lambda: self._lookup_slowly(parent, target))
+        answer: Found | Absent | None = self._answers.name(parent, target, math.inf)
+        if answer is not None:
+            self._uses.hits["lookup"] += 1
+            return answer
+        answer = self._stale.name(parent, target, lambda: self._lookup_slowly(parent, target))
+        self._uses.miss("lookup", seen=self._answers.name_seen(parent, target), given=answer is not None)
         return self._lookup_slowly(parent, target) if answer is None else answer
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
             return self._tree_root()
         answer = self._answers.node(node, math.inf)
+        if answer is not None:
+            self._uses.hits["getattr"] += 1
+            return answer
         share = self._config.attr_ttl > 0
-        if answer is None:
-            answer = self._stale.node(node, lambda: self._getattr_slowly(node, share=share))
+        answer = self._stale.node(node, lambda: self._getattr_slowly(node, share=share))
+        self._uses.miss("getattr", seen=True, given=answer is not None)
         return self._getattr_slowly(node, share=share) if answer is None else answer
 
     async def revalidate(self, node: int) -> Found:
@@ -116,8 +124,11 @@ class TreeNamespace:
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self._tree.check_directory(node)
         rows = self._answers.names(node, after, math.inf, [])
-        if rows is None:
-            rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
+        if rows is not None:
+            self._uses.hits["list"] += 1
+            return rows
+        rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
+        self._uses.miss("list", seen=self._answers.listing_seen(node, after), given=rows is not None)
         return self._list_slowly(node, after) if rows is None else rows
 
     def name_of(self, node: int) -> bytes:
@@ -213,8 +224,10 @@ class TreeNamespace:
         refresher = self._refresher
         return {
             "store": self._store.facts(),
-            "lists": refresher.lists,
-            "heads": refresher.heads,
+            "lists": refresher.count("list"),
+            "heads": refresher.count("head"),
+            "requests": {kind: refresher.purposes(kind) for kind in ("list", "head")},
+            "cache": self._uses.facts(),
             "hidden_keys": refresher.hidden_count,
             "hidden_examples": sorted(refresher.hidden)[:10],
         }
