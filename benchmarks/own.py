@@ -34,7 +34,7 @@ class OwnPeer:
 
     @contextlib.contextmanager
     def mounted(self, target: Target) -> Iterator[Mounted]:
-        variables = environment(target, own_environment())
+        variables = {**environment(target, own_environment()), "OSSMOUNT_STATE_DIR": str(target.scratch / "state")}
         mountpoint = str(target.mountpoint)
         # What is known of names outlives a mount: without a folder of its own the next mount would not be cold.
         own_folder = ("--metadata-dir", str(target.scratch / "metadata"))

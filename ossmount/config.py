@@ -58,7 +58,20 @@ class DataConfig:
 
     memory_limit: int = 1 << 30  # bytes of the slab
     readahead_size: int = 8 << 20  # bytes of one window at most
-    readahead_count: int = 8  # windows in flight for one stream
+    readahead_count: int = 16  # windows in flight for one stream
+
+
+@dataclass(frozen=True)
+class DiskConfig:
+    """The page cache on local disks."""
+
+    directories: tuple[Path, ...]  # at least one
+    store: str  # endpoint and bucket: with key, ETag and size the identity of what is cached
+    size: int = 0  # bytes of all directories together; 0: as much as free_space leaves
+    free_space: int = 10  # percent of each disk that are left free
+    touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
+    slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
+    end_within: float = 5.0  # seconds that writing what waits for it may take at the end
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class FetchConfig:
     """The processes that receive bodies."""
 
     workers: int = 0  # 0: by cores
-    connections: int = 64  # of all workers together
+    connections: int = 128  # of all workers together
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ Examples:
   ossmount mount oss://my-bucket /mnt/data --endpoint oss-cn-hangzhou.aliyuncs.com
   ossmount mount oss://my-bucket/train /mnt/train --region cn-hangzhou -o allow_other,attr_timeout=1h
   ossmount mount oss://public-bucket /mnt/data --region cn-beijing --anonymous --foreground"""
+
+
+_FUSE_DEVICE = os.makedev(10, 229)  # Documentation/admin-guide/devices.txt of the kernel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,10 +88,13 @@ def _check_descriptor(settings: Settings) -> None:
     fuse_fd = settings[FUSE_FD]
     if fuse_fd is not None:
         try:
-            os.fstat(fuse_fd)
+            found = os.fstat(fuse_fd)
         except OSError:
             message = f"{settings.origin(FUSE_FD)}: descriptor {fuse_fd} is not open; it must be inherited"
             raise CommandError(ExitCode.USAGE, message) from None
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _FUSE_DEVICE:
+            message = f"{settings.origin(FUSE_FD)}: descriptor {fuse_fd} is not one of /dev/fuse"
+            raise CommandError(ExitCode.USAGE, message)
 
 
 def _foreground(order: Order) -> int:

@@ -74,12 +74,16 @@ def _spawn(order: Order, environ: Mapping[str, str], log: Path, write_end: int) 
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The same environment; with the package on the path when it runs from a checkout, since the daemon leaves its folder."""
+    """The same environment; with the package on the path when it runs from a checkout, since the daemon leaves its folder.
+
+    PYTHONDONTWRITEBYTECODE is not handed on: compiling everything anew at each mount costs more than all the rest of it.
+    """
     home = str(Path(ossmount.__file__).parent.parent)
     paths = [os.path.abspath(path) for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if home not in paths and home not in (*site.getsitepackages(), site.getusersitepackages()):
         paths.insert(0, home)
-    return {**environ, "PYTHONPATH": os.pathsep.join(paths)} if paths else dict(environ)
+    handed_on = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**handed_on, "PYTHONPATH": os.pathsep.join(paths)} if paths else handed_on
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -13,12 +13,13 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Channel
+from ossmount.channel.interface import Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
     Credentials,
     DataConfig,
+    DiskConfig,
     FetchConfig,
     FilesystemConfig,
     MetadataConfig,
@@ -28,24 +29,28 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
+from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
 from ossmount.metadata import manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
-from ossmount.options.settings import Settings, UsageError
+from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import ObjectLister
 
 OLDEST_KERNEL = (5, 4)
+LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
 
 def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
@@ -60,38 +65,72 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     pool = FetchPool(source, fetch, slab.fd, slab.size)
+    disk_config = disk_cache_config(source, settings)
+    disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    taken = settings[options.METADATA_SNAPSHOT]
-    if taken is not None:
-        check_snapshot(taken, source)
-    kept = settings[options.METADATA_DIR]
-    if settings[options.METADATA] == "memory" and kept is not None:
-        own_folder(kept)
-    identity = source_identity(source, settings)
-    lister: ObjectLister = bucket
-    listed = settings[options.MANIFEST]
-    if listed is not None:
-        shown = manifest.read_manifest(listed, source.bucket, source.prefix)
-        lister = manifest.ManifestLister(bucket, shown)
-        identity += manifest.digest(shown)
+    lister, identity = _names(bucket, source, settings)
     namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, pool, data_config(settings, slab.size))
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
+    if disk is not None:
+        disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
+    look_ahead = Scheduler(
+        namespace,
+        reader,
+        connections=fetch.connections,
+        latency=pool.latency,
+        memory=memory.available_memory,
+        want_kernel=functools.partial(_lend, channel, pool),
+    )
+    filesystem.watch(look_ahead.note)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
-        components=(Named("fetch", pool), Named("metadata", namespace)),
+        components=(
+            Named("fetch", pool, early=True),
+            *(() if disk is None else (Named("disk", disk),)),
+            Named("metadata", namespace),
+            Named("look-ahead", look_ahead),
+        ),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
         requests=functools.partial(_requests, bucket, pool),
-        facts={"metadata": namespace.facts, "data": reader.facts, "fetch": pool.facts, "oss": bucket.facts},
+        facts={
+            "metadata": namespace.facts,
+            "data": reader.facts,
+            **({} if disk is None else {"disk": disk.facts}),
+            "look_ahead": look_ahead.facts,
+            "fetch": pool.facts,
+            "oss": bucket.facts,
+        },
         commands={"refresh": refresh_command(namespace.refresh)},
+        talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
+
+
+def _names(bucket: Bucket, source: SourceConfig, settings: Settings) -> tuple[ObjectLister, str]:
+    """Who lists, and under which name the metadata is kept. Raises SnapshotError, ManifestError."""
+    taken, kept, listed = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR], settings[options.MANIFEST]
+    if taken is not None:
+        check_snapshot(taken, source)
+    if settings[options.METADATA] == "memory" and kept is not None:
+        own_folder(kept)
+    identity = source_identity(source, settings)
+    if listed is None:
+        return bucket, identity
+    keys = manifest.read_manifest(listed, source.bucket, source.prefix)
+    return manifest.ManifestLister(bucket, keys), identity + manifest.digest(keys)
+
+
+def _lend(channel: Channel, pool: FetchPool) -> None:
+    """Over pyfuse3 what is prefetched stays in our memory, and each file is read by a READ."""
+    if isinstance(channel, Lender):
+        channel.lend_to(pool)
 
 
 def _bucket(source: SourceConfig) -> Bucket:
@@ -245,6 +284,29 @@ def data_config(settings: Settings, memory_limit: int) -> DataConfig:
         readahead_size=settings[options.READAHEAD_SIZE],
         readahead_count=settings[options.READAHEAD_COUNT],
     )
+
+
+def disk_cache_config(source: SourceConfig, settings: Settings) -> DiskConfig | None:
+    """None without a cache on disk."""
+    directories = settings[options.CACHE_DIR]
+    size = settings[options.CACHE_SIZE]
+    if not directories:
+        for option in (options.CACHE_SIZE, options.CACHE_FREE_SPACE):
+            if settings.origin(option) != DEFAULT:
+                raise UsageError(f"{settings.origin(option)} without cache_dir: give --cache-dir a folder on a local disk")
+        return None
+    for directory in directories:
+        if os.path.lexists(directory) and not directory.is_dir():
+            raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
+    if size is not None and size < LEAST_CACHE * len(directories):
+        raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
+    return DiskConfig(directories, store_name(source), size or 0, settings[options.CACHE_FREE_SPACE])
+
+
+def store_name(source: SourceConfig) -> str:
+    """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
+    host = source.endpoint.partition("://")[2].rstrip("/").lower()
+    return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{source.bucket}"
 
 
 def filesystem_config(settings: Settings) -> FilesystemConfig:

@@ -57,15 +57,23 @@ class Lifecycle:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             nursery.start_soon(self._wait_for_stop)
-            await self._parts.verify()
-            await self._start_components(nursery, ready)
+            await self._start_components(ready)
             nursery.cancel_scope.cancel()
 
-    async def _start_components(self, nursery: trio.Nursery, ready: Callable[[], Awaitable[None]]) -> None:
-        """Starts the components one after the other, then serves; they end together when the channel has ended."""
+    async def _start_components(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Starts the components one after the other, then serves; they end together when the channel has ended.
+
+        The source is verified beside the early ones (a process starts as long as OSS takes to answer), before all others.
+        """
         async with trio.open_nursery() as components:
-            for name, component in self._parts.components:
-                await components.start(self._run_component, name, component)
+            async with trio.open_nursery() as verification:
+                verification.start_soon(self._parts.verify)
+                for name, component, early in self._parts.components:
+                    if early:
+                        await components.start(self._run_component, name, component)
+            for name, component, early in self._parts.components:
+                if not early:
+                    await components.start(self._run_component, name, component)
             try:
                 await self._serve(ready)
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from ossmount.daemon.lifecycle import Lifecycle
 from ossmount.daemon.order import Order
 from ossmount.daemon.status import Status
 from ossmount.options.declarations import LOG_LEVEL
+
+#: New objects after which the garbage collector looks at them. A LIST page makes some ten thousand, which live on.
+_GARBAGE = 10_000
 
 
 def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None]) -> None:
@@ -37,13 +41,16 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
         return {"pid": record.pid}
 
     commands = {**parts.commands, "status": status.answer, "stop": stop}
-    control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands))
+    control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
     lifecycle = Lifecycle(parts._replace(components=(*parts.components, control)), order.mountpoint)
 
     async def announce() -> None:
         registry.write(record)
         ready()
 
+    # What is there now stays. A full collection took 17 ms for it, in the middle of the first lookup.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     trio.run(lifecycle.run, announce)
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
     registry.remove(record)

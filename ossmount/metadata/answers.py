@@ -7,15 +7,17 @@ with a TTL of zero can be given once. math.inf: only the TTL counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import StaleNode
 from ossmount.metadata import keys
+from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.interface import Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.records import Child
+from ossmount.metadata.transaction import Lookup
 from ossmount.metadata.tree import Tree
 from ossmount.model import Absent, Found, Kind
 
@@ -32,14 +34,15 @@ class Known(NamedTuple):
 
 
 Rows = list[Named]
+Children = Iterator[tuple[bytes, bool, Child]]
 Strings = list[bytes]
 
 
 class Requests(Protocol):
     """What is known of the requests that were made."""
 
-    def headed(self, directory: int, stored: bytes) -> float:
-        """When an object was last asked for by HEAD."""
+    def headed(self, directory: int, stored: bytes, *, exists: bool) -> float:
+        """When HEAD said last that an object exists, or that it does not."""
         ...
 
     def note_hidden(self, hidden: Sequence[bytes]) -> None:
@@ -78,12 +81,15 @@ class Answers:
     def fresh(self, seen: float, ttl: float, since: float) -> bool:
         return seen > _NEVER and (since <= seen <= self._clock() or self._left(seen, ttl) > 0)
 
-    def seen(self, parent: int, name: bytes, child: Child | None, *, directory: bool) -> float:
+    def seen(
+        self, parent: int, name: bytes, child: Child | None, *, directory: bool, coverage: Coverage | None = None
+    ) -> float:
         """When one side of a name was last asked for; minus infinity when it is unknown."""
-        seen = self._tree.coverage(parent).at(name + b"/" if directory else name)
+        coverage = self._tree.coverage(parent) if coverage is None else coverage
+        seen = coverage.at(name + b"/" if directory else name)
         if directory:  # a key below it may have been seen where the page did not show its own position
             return seen if child is None else max(seen, child.validated)
-        headed = self._requests.headed(parent, name)
+        headed = self._requests.headed(parent, name, exists=child is not None)
         if child is None:
             return max(seen, headed)
         if child.id in self.gone:
@@ -94,12 +100,20 @@ class Answers:
 
     def name(self, parent: int, target: Target, since: float) -> Found | Absent | None:
         """What the store says of a name; None unless it is fresh or was asked for at `since` or later."""
+        answer = self._judge(parent, target, since, self._tree.children(parent, target.stored), self._tree.coverage(parent))
+        if isinstance(answer, Absent):
+            # The caches and the store may be of two moments, one of them in the middle of a change. That a name exists
+            # may be said a moment too long; that it does not, of a name that has just got a new version, never.
+            answer = self._judge(parent, target, since, *self._tree.store.snapshot(parent, target.stored))
+        return answer
+
+    def _judge(self, parent: int, target: Target, since: float, found: Lookup, coverage: Coverage) -> Found | Absent | None:
         name = target.stored
-        directory, file = self._tree.children(parent, name)
+        directory, file = found
         absent = math.inf  # seconds for which its absence may be believed
         ttl = self._config.negative_ttl if file is None else self.file_ttl
         if target.directory or target.shadowed:
-            seen = self.seen(parent, name, directory, directory=True)
+            seen = self.seen(parent, name, directory, directory=True, coverage=coverage)
             if not self.fresh(seen, self._config.entry_ttl if directory else ttl, since):
                 return None
             if target.directory and directory is not None:
@@ -110,7 +124,7 @@ class Answers:
             absent = self._left(seen, self._config.entry_ttl if directory else ttl)
         if not target.file:
             return Absent(min(absent, self._config.negative_ttl))
-        seen = self.seen(parent, name, file, directory=False)
+        seen = self.seen(parent, name, file, directory=False, coverage=coverage)
         if not self.fresh(seen, ttl, since):
             return None
         left = min(absent, self._left(seen, ttl))
@@ -147,8 +161,10 @@ class Answers:
 
     def known(self, node: int, cursor: Target, since: float) -> Known | None:
         """How far the names behind the cursor are known without a gap; None when nothing is known there."""
+        return self._known(self._tree.coverage(node), cursor, since)
+
+    def _known(self, coverage: Coverage, cursor: Target, since: float) -> Known | None:
         oldest = min(self._clock() - self._config.entry_ttl, math.nextafter(since, _NEVER))
-        coverage = self._tree.coverage(node)
         reach = coverage.reach(cursor.stored and cursor.stored + b"\0", oldest)
         if reach is None:
             return None
@@ -163,38 +179,39 @@ class Answers:
         Then `links` holds the names whose targets must be asked for first.
         """
         cursor = self.cursor(after)
-        known = self.known(node, cursor, since)
-        if known is None:
-            return None
+        with self._tree.store.scan(node, cursor.stored) as (coverage, children):
+            known = self._known(coverage, cursor, since)
+            if known is None:
+                return None
+            rows = self._rows(node, cursor, children, known, since, links)
         self._requests.read_ahead(node, known.high, self._clock() - self._config.entry_ttl)
-        rows = self._rows(node, cursor, known.blocked or known.high, known.time, since, links)
         return rows if not links and (rows or known.high is None) else None
 
-    def _rows(self, node: int, cursor: Target, bound: bytes | None, seen: float, since: float, links: Strings) -> Rows:
-        entry_left, file_left = self._left(seen, self._config.entry_ttl), self._left(seen, self.file_ttl)
+    def _rows(self, node: int, cursor: Target, children: Children, known: Known, since: float, links: Strings) -> Rows:
+        bound = known.blocked or known.high
+        entry_left, file_left = self._left(known.time, self._config.entry_ttl), self._left(known.time, self.file_ttl)
         rows: Rows = []
         beside: bytes | None = None  # the directory just met
         make, prefix = self._tree.maker(node)
-        with self._tree.store.scan(node, cursor.stored) as children:
-            for name, directory, child in children:
-                if bound is not None and name >= bound:
-                    break
-                if directory:
-                    beside = name
-                if name == cursor.stored and (directory or not cursor.directory or (cursor.file and beside != name)):
-                    continue  # but the object that the directory at the cursor shadows comes now
-                kind = Kind.DIRECTORY if directory else Kind.FILE
-                shown = keys.shown_name(name, kind, shadowed=beside == name)
-                if shown is None:
-                    self._requests.note_hidden([prefix + name])
-                    continue
-                left = entry_left if directory else file_left
-                if not directory and self._tree.is_target(child):
-                    asked = self.seen(node, name, child, directory=False)
-                    left = min(left, self._left(asked, self.file_ttl))
-                    if not self.fresh(asked, self.file_ttl, since):
-                        links.append(name)
-                rows.append(Named(shown, Found(make(name, child, directory), left)))
-                if len(rows) >= BATCH:
-                    break
+        for name, directory, child in children:
+            if bound is not None and name >= bound:
+                break
+            if directory:
+                beside = name
+            if name == cursor.stored and (directory or not cursor.directory or (cursor.file and beside != name)):
+                continue  # but the object that the directory at the cursor shadows comes now
+            kind = Kind.DIRECTORY if directory else Kind.FILE
+            shown = keys.shown_name(name, kind, shadowed=beside == name)
+            if shown is None:
+                self._requests.note_hidden([prefix + name])
+                continue
+            left = entry_left if directory else file_left
+            if not directory and self._tree.is_target(child):
+                asked = self.seen(node, name, child, directory=False)
+                left = min(left, self._left(asked, self.file_ttl))
+                if not self.fresh(asked, self.file_ttl, since):
+                    links.append(name)
+            rows.append(Named(shown, Found(make(name, child, directory), left)))
+            if len(rows) >= BATCH:
+                break
         return rows

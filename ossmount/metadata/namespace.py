@@ -176,6 +176,30 @@ class TreeNamespace:
             count += len(names)
         return count
 
+    # -- metadata.interface.KnownTree
+
+    def parent_of(self, node: int) -> int:
+        return ROOT if node == ROOT else self._tree.location(node).parent
+
+    def known(self, directory: int, start: bytes, limit: int) -> tuple[Sequence[Node], bytes | None]:
+        make, _ = self._tree.maker(directory)
+        nodes: list[Node] = []
+        last = b""
+        with self._store.scan(directory, start) as (_, children):
+            for name, is_directory, child in children:
+                if len(nodes) >= limit and name != last:
+                    return nodes, name
+                last = name
+                unknown_target = not is_directory and self._tree.is_target(child) and not child.link_etag
+                if child.id not in self._answers.gone and not unknown_target:
+                    nodes.append(make(name, child, is_directory))
+        return nodes, None
+
+    def known_behind(self, node: int, limit: int) -> Sequence[Node]:
+        location = self._tree.location(node)
+        nodes, _ = self.known(location.parent, location.name, limit + 1)
+        return [each for each in nodes if each.id != node][:limit]
+
     async def build(self) -> int:
         """Lists everything below the mounted prefix into the store, with many requests at once; returns their number."""
         self._builder = Builder(self._tree, self._refresher)

@@ -90,7 +90,7 @@ class Refresher:
         self._walks = Walks(tree, self._begins)
         self._newer_than = -math.inf  # what was asked before is not believed any more
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
-        self._headed: LRUCache[tuple[int, bytes], float] = LRUCache(4096)
+        self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by what they were for
         self.keys = 0  # shown by listings
         self.hidden_count = 0
@@ -121,7 +121,7 @@ class Refresher:
         else:
             await self.page(ROOT, start, b"", share=share, wanted=directory, what="lookup")
         if self._filler.missed(directory) and self._nursery is not None:
-            self._nursery.start_soon(self._filler.fill, directory)
+            self._nursery.start_soon(self._fill, directory)
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
@@ -171,9 +171,10 @@ class Refresher:
             asks.append(partial(self.probe, directory, target.stored, share=False))
         await together(asks)
 
-    def headed(self, directory: int, stored: bytes) -> float:
-        """When the object was last asked for by HEAD; minus infinity if never."""
-        return self._headed.get((directory, stored), -math.inf) if self._headed else -math.inf
+    def headed(self, directory: int, stored: bytes, *, exists: bool) -> float:
+        """When HEAD said last that the object exists, or that it does not; minus infinity if it said the other, or never."""
+        asked, found = self._headed.get((directory, stored), (-math.inf, exists)) if self._headed else (-math.inf, exists)
+        return asked if found is exists else -math.inf
 
     def forget_version(self, directory: int, stored: bytes, node: int, done: Callable[[], object]) -> None:
         """Retires the version in the store, soon; then calls done."""
@@ -182,6 +183,8 @@ class Refresher:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
             try:
                 self._take(await self._store.write(forget))
+                # A HEAD that was under way may have seen the old version meanwhile: it says nothing of the name any more.
+                self._headed.pop((directory, stored), None)
                 done()
             except OssMountError as failure:  # it stays gone for this process
                 log.warning("version %d of %r could not be retired: %s", node, stored, failure)
@@ -321,7 +324,9 @@ class Refresher:
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
             self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        self._headed[directory, stored] = asked
+        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
+        if (self._tree.children(directory, stored).file is None) == (info is None):
+            self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
         """HEADs of some names, a few at a time."""
@@ -336,6 +341,12 @@ class Refresher:
 
     def forget_headed(self) -> None:
         self._headed.clear()
+
+    async def _fill(self, directory: int) -> None:
+        try:
+            await self._filler.fill(directory)
+        except Exception:  # a defect in what is only a help must not end the mount
+            log.exception("listing directory %d ahead failed", directory)
 
     async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of all below a directory from a key on; its last key, None at the end."""

@@ -148,13 +148,18 @@ class Store:
         with self._begin() as txn:
             return read_children(txn, self._db, parent, name)
 
+    def snapshot(self, parent: int, name: bytes) -> tuple[Lookup, Coverage]:
+        """Both sides of a name and what is known of its directory, as one moment had them."""
+        with self._begin() as txn:
+            return read_children(txn, self._db, parent, name), self._read_coverage(txn, parent)
+
     @contextlib.contextmanager
-    def scan(self, parent: int, start: bytes) -> Iterator[Iterator[tuple[bytes, bool, Child]]]:
-        """The children from a stored name on; no checkpoint inside."""
+    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, Child]]]]:
+        """What is known of a directory, and its children from a name on, as one moment had them; no checkpoint inside."""
         with self._begin() as txn:
             rows = read_range(txn, self._db, parent, start)
             try:
-                yield rows
+                yield self._read_coverage(txn, parent), rows
             finally:
                 rows.close()  # type: ignore[attr-defined]
 
@@ -165,7 +170,10 @@ class Store:
 
     def coverage(self, number: int) -> Coverage:
         with self._begin() as txn:
-            data = txn.get(records.pack_id(number), db=self._db.coverage)
+            return self._read_coverage(txn, number)
+
+    def _read_coverage(self, txn: Any, number: int) -> Coverage:
+        data = txn.get(records.pack_id(number), db=self._db.coverage)
         return Coverage() if data is None else Coverage.unpack(data)
 
     def noted(self, name: bytes) -> bytes | None:

@@ -101,13 +101,13 @@ class Tree:
 
     def directories(self, parent: int) -> list[int]:
         """The ids of the directories in one that are known."""
-        with self.store.scan(parent, b"") as rows:
+        with self.store.scan(parent, b"") as (_, rows):
             return [child.id for _, directory, child in rows if directory]
 
     def directories_in_order(self, parent: int, most: int) -> list[int]:
         """The ids of the directories in one that are known, in the order of their keys; none when there are more than most."""
         found: list[tuple[bytes, int]] = []
-        with self.store.scan(parent, b"") as rows:
+        with self.store.scan(parent, b"") as (_, rows):
             for name, directory, child in rows:
                 if directory:
                     found.append((name + b"/", child.id))

@@ -86,6 +86,24 @@ def _path(text: str) -> Path | None:
     return Path(text).expanduser().absolute() if text else None
 
 
+def _paths(text: str) -> tuple[Path, ...]:
+    found = [path for part in text.split(":") if (path := _path(part)) is not None]
+    if len(set(found)) != len(found):
+        raise ValueError("a folder stands there twice")
+    return tuple(found)
+
+
+def show_paths(paths: tuple[Path, ...]) -> str:
+    return ":".join(map(str, paths))
+
+
+def _percent(text: str) -> int:
+    digits = text.strip().removesuffix("%").strip()
+    if not re.fullmatch(r"\d{1,2}", digits, re.ASCII):
+        raise ValueError("expected a percentage from 0 to 99")
+    return int(digits)
+
+
 def _proxy(text: str) -> str:
     if not text:
         return text
@@ -114,6 +132,8 @@ POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)
 BOOLEAN: Unit[bool] = Unit("", _boolean, show_boolean)
 UMASK: Unit[int] = Unit("OCTAL", _octal, "{:03o}".format)
 PATH: Unit[Path | None] = Unit("PATH", _path, show_optional)
+PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths)
+PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)
 
 

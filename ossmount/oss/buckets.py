@@ -135,7 +135,7 @@ class Bucket:
             except (trio.TooSlowError, DeadlineExceeded):
                 name = key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"
-                failure = DeadlineExceeded(f"{kind} {name}: {limit}")
+                failure = DeadlineExceeded(f"{f'{kind} {name}'.rstrip()}: {limit}")
                 break
         self._failures += 1
         raise failure

@@ -13,14 +13,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import oss2
-import oss2.exceptions
-import oss2.http
 import requests
 import requests.adapters
 
 from ossmount.config import SourceConfig
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
+from ossmount.oss import sdk
 from ossmount.oss.answers import failure_of, parse_refusal
 from ossmount.oss.endpoint import encode_query, endpoint_of, quote_name, region_name
 from ossmount.oss.trust import client_context
@@ -28,6 +26,8 @@ from ossmount.oss.trust import client_context
 #: A page of 1,000 keys of 1,023 bytes, each byte percent-encoded, stays below 5 MiB.
 MAX_BODY = 8 << 20
 _CHUNK = 64 << 10
+
+OSS2 = sdk.load()
 
 
 class Answer(NamedTuple):
@@ -48,7 +48,7 @@ class Session:
         self._proxies = {"http": source.proxy, "https": source.proxy} if source.proxy else None
         logging.getLogger("oss2").setLevel(logging.WARNING)  # at DEBUG it logs security tokens
         kind = _Adapter if self._endpoint.tls else requests.adapters.HTTPAdapter  # authorities take 50 ms to load
-        self._session = oss2.Session(adapter=kind(pool_connections=1, pool_maxsize=connections))
+        self._session = OSS2.http.Session(adapter=kind(pool_connections=1, pool_maxsize=connections))
         inner = self._session.session
         inner.trust_env = False  # else ~/.netrc would replace the signature; proxies come from the configuration
         inner.get_redirect_target = lambda _response: None  # not followed: a signature is for one host
@@ -75,7 +75,7 @@ class Session:
         request = self._signed(method, key, query)
         try:
             response = self._session.do_request(request, timeout).response
-        except oss2.exceptions.RequestError as error:
+        except OSS2.exceptions.RequestError as error:
             raise self._failure(what, error.exception) from error
         with response:
             try:
@@ -95,7 +95,7 @@ class Session:
     def _signed(self, method: str, key: bytes, query: Mapping[str, str]) -> Any:
         # "%2F" in place of "/" keeps requests from taking "//", "." and ".." in a key for steps in a tree
         url = self._endpoint.origin + self._endpoint.base + quote_name(key)
-        request = oss2.http.Request(
+        request = OSS2.http.Request(
             method,
             url,
             params=dict(query),
@@ -106,11 +106,11 @@ class Session:
         )
         credentials = self._source.credentials()
         if not credentials.anonymous:
-            auth = oss2.StsAuth(
+            auth = OSS2.auth.StsAuth(
                 credentials.access_key_id,
                 credentials.access_key_secret,
                 credentials.security_token,
-                auth_version=oss2.AUTH_VERSION_4 if self._region else oss2.AUTH_VERSION_1,
+                auth_version=OSS2.auth.AUTH_VERSION_4 if self._region else OSS2.auth.AUTH_VERSION_1,
             )
             auth._sign_request(request, self._source.bucket, key.decode())
         return request
@@ -127,7 +127,8 @@ class Session:
             if isinstance(cause, socket.gaierror):
                 return Unavailable(f"{what}: the host name of {origin} cannot be resolved ({cause.strerror}): check --endpoint")
             if isinstance(cause, ssl.SSLError):
-                return Unavailable(f"{what}: TLS with {origin} failed ({cause.reason or cause}): does it speak https?")
+                advice = "write http:// before the endpoint if it does not speak https"
+                return Unavailable(f"{what}: TLS with {origin} failed ({cause.reason or cause}): {advice}")
             if isinstance(cause, ConnectionRefusedError):
                 return Unavailable(f"{what}: {origin} refuses connections: check --endpoint")
         if any(isinstance(cause, (TimeoutError, requests.Timeout)) for cause in chain):
@@ -175,5 +176,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _describe(method: str, key: bytes, query: Mapping[str, str]) -> str:
     shown = {name: value for name, value in query.items() if name in ("prefix", "start-after", "symlink")}
-    name = key.decode("utf-8", "backslashreplace")
-    return f"{'LIST' if 'list-type' in query else method} {name}{'?' if shown else ''}{encode_query(shown)}"
+    target = key.decode("utf-8", "backslashreplace") + ("?" + encode_query(shown) if shown else "")
+    return f"{'LIST' if 'list-type' in query else method} {target}".rstrip()

@@ -27,8 +27,15 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture
-def served(bench_cache: Path, short_folder: Path) -> Iterator[store.LocalStore]:
+@pytest.fixture(scope="module")
+def store_folder() -> Iterator[Path]:
+    """Where the store of the `served` fixture keeps its files."""
+    with tempfile.TemporaryDirectory(prefix="obs-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def served(bench_cache: Path, store_folder: Path) -> Iterator[store.LocalStore]:
     root = data.data_root(bench_cache, data.TINY)
-    with store.serve(short_folder, root, list(NETWORKS.values())) as serving:
+    with store.serve(store_folder, root, list(NETWORKS.values())) as serving:
         yield serving

@@ -90,9 +90,9 @@ def test_requests_are_counted_by_kind(served: LocalStore) -> None:
     assert served.requests(mark) == Requests(get=2, head=1, list=1, other=1, bytes_=len(body) + 10)
 
 
-def test_nginx_never_blocks_in_accept(served: LocalStore, short_folder: Path) -> None:
+def test_nginx_never_blocks_in_accept(served: LocalStore, store_folder: Path) -> None:
     """Two workers race for each connection; the loser of a blocking accept(2) starves its other connections."""
-    process = Path("/proc", (short_folder / "nginx.pid").read_text().strip())
+    process = Path("/proc", (store_folder / "nginx.pid").read_text().strip())
     with open("/proc/net/tcp") as table:
         lines = [line.split() for line in table]
     listening = {

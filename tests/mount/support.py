@@ -46,6 +46,32 @@ def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
     return ["/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *extra, *words]
 
 
+_MAPPER = """
+import json, mmap, os, sys
+answer = []
+for path, places in json.load(sys.stdin):
+    descriptor = os.open(bytes.fromhex(path), os.O_RDONLY)
+    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as view:
+        answer.append([view[start:end].hex() for start, end in places])
+    os.close(descriptor)
+json.dump(answer, sys.stdout)
+"""
+
+
+def read_mapped(wanted: Mapping[bytes, Sequence[tuple[int, int]]]) -> dict[bytes, list[bytes]]:
+    """Bytes from mappings: by path, what lies from start to end. Files must not be empty.
+
+    In a process of its own: a page fault holds the interpreter lock, and the thread that serves the bucket needs it.
+    """
+    question = json.dumps([(path.hex(), list(places)) for path, places in wanted.items()])
+    words = [sys.executable, "-I", "-c", _MAPPER]
+    done = subprocess.run(words, input=question, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"
+    return {
+        path: [bytes.fromhex(piece) for piece in pieces] for path, pieces in zip(wanted, json.loads(done.stdout), strict=True)
+    }
+
+
 @dataclass
 class Mount:
     """One mount that a test made."""
@@ -190,15 +216,27 @@ class Workshop:
 
 
 @contextlib.contextmanager
+def device_for_all() -> Iterator[None]:
+    """/dev/fuse with the mode that udev gives it; a container without udev may have it for root only."""
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    if mode & 0o666 == 0o666:
+        yield
+        return
+    os.chmod("/dev/fuse", 0o666)
+    try:
+        yield
+    finally:
+        os.chmod("/dev/fuse", mode)
+
+
+@contextlib.contextmanager
 def workshop(user: str = "root") -> Iterator[Workshop]:
     """A workshop with a server of its own. Not in pytest's folder, which other users may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="ossmount-test-", dir="/tmp"))
     folder.chmod(0o755)
-    device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    device = contextlib.nullcontext() if user == "root" else device_for_all()
     try:
-        if user != "root":
-            os.chmod("/dev/fuse", 0o666)  # as udev sets it; a container without udev may have it for root only
-        with EmulatedServer(folder / "server") as server:
+        with device, EmulatedServer(folder / "server") as server:
             server.store.create_bucket(BUCKET)
             made = Workshop(folder, server, user)
             for name in ("state", "metadata"):
@@ -207,7 +245,6 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
                     os.chown(folder / name, NOBODY, NOBODY)
             yield made
     finally:
-        os.chmod("/dev/fuse", device)
         left = [path for path in folder.iterdir() if find_mount(str(path)) is not None]
         if left:
             raise AssertionError(f"still mounted: {left}")

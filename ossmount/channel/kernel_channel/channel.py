@@ -13,12 +13,14 @@ import logging
 import os
 import select
 import subprocess
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import init, interrupts, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
@@ -32,11 +34,10 @@ from ossmount.filesystem.interface import Operations
 log = logging.getLogger(__name__)
 
 BUFFER_SIZE = 64 << 10  # bytes; requests are small, as MAX_WRITE is: the kernel wants max_write + 80, at least 8 KiB
-FAIR_SHARE = 32  # requests handled before the other tasks get a turn, which costs 5 microseconds
-WAITED = 8  # what a request that was waited for counts as in that
+TURN = 1e-3  # seconds of handling requests after which the other tasks get a turn, which costs 5 microseconds
 # Seconds for which the next request is waited for in select(2), without a turn of the event loop, while nothing else is in
 # hand. A turn with wait_readable() costs 10 microseconds, an answer from memory 2 to 7: one reader that looks up file after
-# file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this. Other tasks wait for 4 of these at most.
+# file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this.
 BRIEFLY = 200e-6
 SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
 REWATCH = 0.25  # seconds between looks at a process whose signal did not end its request
@@ -96,7 +97,8 @@ class KernelChannel:
                 nursery.cancel_scope.cancel()
         finally:
             self._ended = self._ended or "stopped"
-            # first of all: it fails what is still in hand, which frees every process that waits for an answer
+            self._notifier.revoke()
+            # before all that takes time: it fails what is still in hand, which frees every process that waits for an answer
             trio.lowlevel.notify_closing(fd)
             self._device.close()
             with trio.CancelScope(shield=True):
@@ -148,6 +150,11 @@ class KernelChannel:
         return facts
 
     # -- more, for the daemon and for tests
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device of this connection until it ends; never where the kernel keeps no pages (direct_io)."""
+        if not self._config.direct_io:
+            self._notifier.lend_to(borrower)
 
     def requests(self) -> dict[str, int]:
         """How many requests of each kind the kernel made; UNKNOWN are opcodes that this channel does not know."""
@@ -275,16 +282,14 @@ class KernelChannel:
         receive, tasks, reads = self._receive, self._tasks, handlers.reads
         wanted, brief = (fd,), fd < SELECTABLE
         # waited: the last request had to be waited for, and so will the next one: do not try to read before
-        handled, waited = 0, False
+        waited, turn_ends = False, 0.0
         while True:
             size = None if waited else receive(fd)
             if size is None:
-                waited = bool(brief and handled and not tasks and not reads and select.select(wanted, (), (), BRIEFLY)[0])
-                if waited:
-                    handled += WAITED - 1
-                else:
+                waited = bool(brief and turn_ends and not tasks and not reads and select.select(wanted, (), (), BRIEFLY)[0])
+                if not waited:
                     await trio.lowlevel.wait_readable(fd)
-                    handled = 0
+                    turn_ends = 0.0
                 size = receive(fd)
                 if size is None:
                     continue
@@ -307,10 +312,12 @@ class KernelChannel:
                         return
             except Exception as failure:
                 self._fail(handlers, opcode, unique, failure)
-            handled += 1
-            if handled >= FAIR_SHARE:
-                handled, waited = 0, False
+            now = time.monotonic()
+            if not turn_ends:
+                turn_ends = now + TURN
+            elif now >= turn_ends:
                 await trio.lowlevel.checkpoint()
+                waited, turn_ends = False, now + TURN
 
     def _refuse(self, opcode: int, unique: int, size: int) -> None:
         """A request that no kernel makes."""

@@ -71,6 +71,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         (["mount", "oss://bucket", "/mnt", "--umask", "9"], "--umask: '9' is not right: a umask is octal"),
         (["mount", "oss://bucket", "/mnt", "--open", "skip", "-o", "direct_io"], "contradicts"),
         (["mount", "oss://bucket", "/mnt", "--fuse-fd", "1000000"], "descriptor 1000000 is not open"),
+        (["mount", "oss://bucket", "/mnt", "--fuse-fd", "2"], "--fuse-fd: descriptor 2 is not one of /dev/fuse"),
         (["umount", "--lazy", "--force", "/mnt"], "not allowed with"),
         (["status", "--jsn"], "did you mean --json?"),
     ],

@@ -246,6 +246,20 @@ def test_nothing_is_mounted_when_oss_refuses(tmp_path: Path) -> None:
     assert not channel.mounted and not component.running
 
 
+def test_an_early_component_starts_while_oss_is_asked_and_ends_when_it_refuses(tmp_path: Path) -> None:
+    channel, early, late = FakeChannel(), FakeComponent(), FakeComponent()
+
+    async def refuse() -> None:
+        while not early.running:
+            await trio.lowlevel.checkpoint()
+        raise CommandError(ExitCode.REFUSED, f"late runs: {late.running}")
+
+    named = (Named("early", early, early=True), Named("late", late))
+    failure = run(Lifecycle(parts(channel, verify=refuse)._replace(components=named), str(tmp_path)))
+    assert failure is not None and (failure.code, failure.message) == (ExitCode.REFUSED, "late runs: False")
+    assert not channel.mounted and not early.running
+
+
 def test_nothing_is_mounted_when_a_component_does_not_start(tmp_path: Path) -> None:
     channel, first = FakeChannel(), FakeComponent()
     second = FakeComponent(CommandError(ExitCode.UNEXPECTED, "no room"), starts=False)

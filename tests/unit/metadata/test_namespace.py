@@ -517,6 +517,22 @@ def test_a_build_lists_everything_at_once_and_a_walk_asks_nothing_more(tmp_path:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
+def test_a_head_that_overlaps_the_end_of_a_version_does_not_make_its_name_absent(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a"])
+        async with running(lister, tmp_path) as namespace:
+            node = (await found(namespace, b"a")).node
+            namespace.version_gone(node.id)
+            # Answered while the version is being retired, with what OSS said before it was replaced.
+            await namespace._refresher.head(1, b"a")
+            lister.put(b"a", b"new")
+            while (latest := (await found(namespace, b"a")).node).size == 0:
+                namespace.version_gone(latest.id)
+            assert latest.size == 3
+
+    run(main)
+
+
 def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(FakeLister([b"d/x", b"e"]), tmp_path, negative_ttl=60.0) as namespace:

@@ -72,7 +72,7 @@ def fill(it: Store, keys: list[bytes], time: float = NOW) -> None:
 
 
 def names(it: Store) -> list[bytes]:
-    with it.scan(ROOT, b"") as rows:
+    with it.scan(ROOT, b"") as (_, rows):
         return [name for name, _, _ in rows]
 
 

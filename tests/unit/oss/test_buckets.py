@@ -297,7 +297,7 @@ def test_unreachable_endpoints_are_told_apart(monkeypatch: pytest.MonkeyPatch) -
         config = SourceConfig("data", endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(Unavailable, match="refuses connections: check --endpoint"):
             ask(config, lambda bucket: bucket.check())
-    with serving(Reply(200, EMPTY)) as script, pytest.raises(Unavailable, match=r"TLS with .* failed .*does it speak https"):
+    with serving(Reply(200, EMPTY)) as script, pytest.raises(Unavailable, match=r"TLS with .* failed .*write http://"):
         ask(source(script, endpoint=script.url.replace("http:", "https:")), lambda bucket: bucket.check())
 
     def resolve(*_arguments: object, **_options: object) -> None:

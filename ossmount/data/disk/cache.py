@@ -1,0 +1,367 @@
+"""The disk cache: a Fetcher before the one that asks OSS.
+
+A fetch is asked of the reading process first; what is missing of it is fetched from OSS, and while a reader already has it,
+the pages are held until the writing process has stored them. When that process is behind, they are not held and not stored.
+
+Everything here runs on the event loop's thread and never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from ossmount.config import DiskConfig
+from ossmount.data.disk import messages
+from ossmount.data.disk.helper import Helper
+from ossmount.data.disk.layout import Label, name_of
+from ossmount.data.disk.places import Place, Places
+from ossmount.data.slab import Slab
+from ossmount.errors import OssMountError, Unavailable
+from ossmount.model import Version
+from ossmount.oss.interface import FetchDone, Fetcher, FetchProgress, FetchRequest
+
+_log = logging.getLogger(__name__)
+
+#: Bytes between two missing ranges that are fetched along: less than a second request costs.
+_JOIN: Final = 128 << 10
+_READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants several reads at once
+#: More fetches than this in the reading process, the first of them for longer than so many seconds: OSS is asked as well.
+_BUSY: Final = (64, 1.0)
+_BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
+
+Range = tuple[int, int]
+#: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.
+Hold = Callable[[Version, int, int], Callable[[], None] | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Fetch:
+    """A fetch that is not done."""
+
+    request: FetchRequest
+    done: FetchDone
+    progress: FetchProgress | None
+    place: Place | None
+    name: bytes
+    demand: bool
+    since: float
+    cancelled: bool = False
+    error: OssMountError | None = None
+    parts: dict[int, int] = field(default_factory=dict)  # at OSS: number of each part, 0 before it is started
+
+
+@dataclass(slots=True)
+class _Write:
+    """Pages that are held until they are written."""
+
+    release: Callable[[], None]
+    length: int
+    place: Place
+    since: float
+
+
+class DiskCache:
+    """Implements Fetcher, and is a component of the daemon."""
+
+    def __init__(self, fetcher: Fetcher, slab: Slab, config: DiskConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetcher = fetcher
+        self._store = config.store
+        self._slow_after = config.slow_after
+        self._end_within = config.end_within
+        self._clock = clock
+        self._places = Places([str(directory) for directory in config.directories], clock)
+        settings: dict[str, Any] = {
+            "directories": [place.path for place in self._places.all],
+            "size": config.size // len(config.directories),
+            "free_percent": config.free_space,
+            "touch_after": config.touch_after,
+        }
+        count = len(config.directories)
+        reading = {**settings, "threads": min(16, _READ_THREADS * count)}
+        writing = {**settings, "threads": count + 1}
+        self._reader = Helper("read", reading, slab, self._take, self._reader_lost, self._reads_hang)
+        self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
+        self._hold: Hold | None = None
+        self._number = 0
+        self._fetches: dict[int, _Fetch] = {}
+        self._asked: dict[int, None] = {}  # those of them that the reading process has; oldest first
+        self._writes: dict[int, _Write] = {}  # oldest first
+        self._held = 0
+        self._most_held = slab.size // _BEHIND
+        names = (
+            "hits",
+            "partial_hits",
+            "misses",
+            "bypassed",
+            "bytes_read",
+            "bytes_written",
+            "bad_blocks",
+            "read_errors",
+            "not_written",
+        )
+        self._counts = dict.fromkeys(names, 0)
+
+    def attach(self, hold: Hold) -> None:
+        """How pages are kept in memory while they are written. Without it nothing is written."""
+        self._hold = hold
+
+    # ---- Fetcher
+
+    def fetch(self, request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:
+        self._number = number = self._number + 1
+        version = request.version
+        name, place = b"", None
+        if version.etag:
+            name = name_of(self._store, version)
+            place = self._places.choose(name)
+        if place is not None and self._is_busy():
+            self._counts["bypassed"] += 1
+            place = None
+        fetch = _Fetch(request, done, progress, place, name, request.demand, self._clock())
+        self._fetches[number] = fetch
+        if place is not None:
+            wants_progress = progress is not None
+            message = (messages.READ, number, place.index, name, version.size, request.start, request.targets, wants_progress)
+            if self._reader.send(message):
+                self._asked[number] = None
+                return number
+        self._fetch_missing(number, fetch, [(request.start, request.start + request.length)])
+        return number
+
+    def promote(self, number: int) -> None:
+        fetch = self._fetches.get(number)
+        if fetch is not None:
+            fetch.demand = True
+            for part in filter(None, fetch.parts.values()):
+                self._fetcher.promote(part)
+
+    def cancel(self, number: int) -> None:
+        fetch = self._fetches.get(number)
+        if fetch is not None:
+            fetch.cancelled = True
+            for part in list(filter(None, fetch.parts.values())):
+                self._fetcher.cancel(part)
+
+    # ---- daemon
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Owns the disk processes until cancelled, then lets them write what waits, for a moment.
+
+        A mount never waits for them to start, nor ends with them.
+        """
+        reader, writer = trio.Event(), trio.Event()
+        helpers = trio.CancelScope(shield=True)
+
+        async def run_helpers() -> None:
+            with helpers:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._reader.run, reader.set)
+                    nursery.start_soon(self._writer.run, writer.set)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_helpers)
+            try:
+                await reader.wait()
+                await writer.wait()
+                started()
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(self._end_within, shield=True):
+                    while self._writes:
+                        await trio.sleep(0.01)
+                helpers.cancel()
+
+    def pids(self) -> list[int]:
+        return [helper.process.pid for helper in (self._reader, self._writer) if helper.process is not None]
+
+    def facts(self) -> dict[str, object]:
+        """Counters since the start, and the state of each directory."""
+        now = self._clock()
+        return {
+            **self._counts,
+            "reading": len(self._asked),
+            "writing": len(self._writes),
+            "bytes_held": self._held,
+            "restarts": self._reader.restarts + self._writer.restarts,
+            "pids": self.pids(),
+            "directories": {place.path: place.facts(now) for place in self._places.all},
+        }
+
+    # ---- reading
+
+    def _take(self, message: messages.Message) -> None:
+        kind = message[0]
+        if kind == messages.DONE:
+            self._answered(*message[1:])
+        elif kind == messages.PROGRESS:
+            fetch = self._fetches.get(message[1])
+            if fetch is not None and fetch.progress is not None:
+                _guarded(fetch.progress, message[2])
+        elif kind == messages.WRITTEN:
+            self._written(*message[1:])
+        elif kind == messages.STATE:
+            self._places.all[message[1]].state = message[2]
+        elif kind == messages.REFUSED:
+            self._places.refused(self._places.all[message[1]], message[2])
+
+    def _answered(self, number: int, missing: list[Range], bad: int, error: int) -> None:
+        """The reading process has done what it could."""
+        del self._asked[number]
+        fetch = self._fetches[number]
+        place, counts = fetch.place, self._counts
+        assert place is not None
+        if bad:
+            counts["bad_blocks"] += bad
+            _log.warning(
+                "cache directory %s: %d blocks of %r do not verify: fetched anew", place.path, bad, fetch.request.version
+            )
+        if error:
+            counts["read_errors"] += 1
+        self._places.read(place, error)
+        lacking = sum([end - start for start, end in missing])
+        counts["bytes_read"] += fetch.request.length - lacking
+        counts["misses" if lacking == fetch.request.length else "partial_hits" if missing else "hits"] += 1
+        if missing:
+            self._fetch_missing(number, fetch, missing)
+        else:
+            self._end(number, fetch)
+
+    def _fetch_missing(self, number: int, fetch: _Fetch, missing: list[Range]) -> None:
+        """Asks OSS for ranges of the fetch."""
+        if fetch.cancelled:
+            fetch.error = Unavailable("cancelled: nobody waits any more")
+            self._end(number, fetch)
+            return
+        gaps = _joined(missing)
+        fetch.parts = dict.fromkeys(range(len(gaps)), 0)
+        for part, (start, end) in enumerate(gaps):
+            targets = _targets(fetch.request, start, end)
+            request = fetch.request._replace(start=start, length=end - start, targets=targets, demand=fetch.demand)
+            progress = None
+            if fetch.progress is not None and len(gaps) == 1:
+                progress = partial(_progressed, fetch.progress, start - fetch.request.start)
+            inner = self._fetcher.fetch(request, partial(self._fetched, number, fetch, part, request), progress)
+            if part in fetch.parts:
+                fetch.parts[part] = inner
+
+    def _fetched(self, number: int, fetch: _Fetch, part: int, request: FetchRequest, error: OssMountError | None) -> None:
+        """OSS has answered a part."""
+        del fetch.parts[part]
+        if error is not None:
+            fetch.error = fetch.error or error
+        elif fetch.place is not None:
+            self._write(fetch.place, fetch.name, request)
+        if not fetch.parts:
+            self._end(number, fetch)
+
+    def _end(self, number: int, fetch: _Fetch) -> None:
+        del self._fetches[number]
+        _guarded(fetch.done, fetch.error)
+
+    def _is_busy(self) -> bool:
+        """The disks are slower than what is asked of them."""
+        if len(self._asked) <= _BUSY[0]:
+            return False
+        return self._clock() - self._fetches[next(iter(self._asked))].since > _BUSY[1]
+
+    def _reader_lost(self) -> None:
+        """The reading process is gone, and with it what it was asked: OSS is asked."""
+        asked, self._asked = self._asked, {}
+        for number in asked:
+            fetch = self._fetches[number]
+            self._fetch_missing(number, fetch, [(fetch.request.start, fetch.request.start + fetch.request.length)])
+
+    def _reads_hang(self) -> bool:
+        oldest = next(iter(self._asked), None)
+        if oldest is None or self._clock() - self._fetches[oldest].since < self._slow_after:
+            return False
+        place = self._fetches[oldest].place
+        assert place is not None
+        self._places.hangs(place)
+        return True
+
+    # ---- writing
+
+    def _write(self, place: Place, name: bytes, request: FetchRequest) -> None:
+        """Has the bytes of a fetch written, if there is somebody to do it and memory to keep them in."""
+        version, length = request.version, request.length
+        if self._hold is None or not self._places.may_write(place):
+            return
+        release = None
+        if self._held + length <= self._most_held:
+            release = self._hold(version, request.start, request.start + length)
+        if release is None:
+            self._counts["not_written"] += 1
+            return
+        self._number = number = self._number + 1
+        label = Label(self._store, version.key, version.etag).pack()
+        message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
+        if self._writer.send(message):
+            self._writes[number] = _Write(release, length, place, self._clock())
+            self._held += length
+        else:
+            self._counts["not_written"] += 1
+            release()
+
+    def _written(self, number: int, written: int, error: int) -> None:
+        write = self._writes.pop(number)
+        self._held -= write.length
+        self._counts["bytes_written"] += written
+        self._counts["not_written"] += not written
+        if written or error:
+            self._places.written(write.place, error)
+        write.release()
+
+    def _writer_lost(self) -> None:
+        for number in list(self._writes):
+            self._written(number, 0, 0)
+
+    def _writes_hang(self) -> bool:
+        oldest = next(iter(self._writes.values()), None)
+        if oldest is None or self._clock() - oldest.since < self._slow_after:
+            return False
+        self._places.hangs(oldest.place)
+        return True
+
+
+def _joined(missing: list[Range]) -> list[Range]:
+    """Ranges that lie near each other as one; each begins and ends with a block."""
+    joined: list[Range] = []
+    for start, end in missing:
+        if joined and start - joined[-1][1] < _JOIN:
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
+
+
+def _targets(request: FetchRequest, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """The pieces of the slab for start..end of the object."""
+    if end - start == request.length:
+        return request.targets
+    found = []
+    at = request.start
+    for offset, length in request.targets:
+        first, last = max(at, start), min(at + length, end)
+        if first < last:
+            found.append((offset + first - at, last - first))
+        at += length
+    return tuple(found)
+
+
+def _progressed(progress: FetchProgress, before: int, received: int) -> None:
+    progress(before + received)
+
+
+def _guarded(callback: Callable[..., None], argument: object) -> None:
+    """Calls what the data path gave; a defect there must not stop the other fetches."""
+    try:
+        callback(argument)
+    except Exception:
+        _log.exception("a callback of a fetch failed")

@@ -1,0 +1,155 @@
+"""A disk process: reads from the cache directories into the slab, or writes from the slab to them.
+
+Several threads take packets from one socket, each its own: the kernel deals them out, and nothing is handed over in Python.
+Bytes are verified in memory of the thread before they are copied to the slab. So a process that was killed while a disk
+hangs in one of its system calls cannot write into the slab any more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import marshal
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from ossmount.data.disk import messages, store
+from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
+from ossmount.data.disk.pieces import Pieces
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+def main(role: str, control_fd: int, slab_fd: int, slab_size: int, parent: int) -> None:
+    """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: read or write."""
+    _tie_to(parent, role)
+    control = socket.socket(fileno=control_fd)
+    slab = memoryview(mmap.mmap(slab_fd, slab_size))
+    os.close(slab_fd)
+    packet = control.recv(messages.LONGEST)
+    if not packet:
+        return
+    settings: dict[str, Any] = marshal.loads(packet)
+    work = _Reading(control, slab, settings) if role == "read" else _Writing(control, slab, settings)
+    threading.excepthook = _end_all
+    threads = [threading.Thread(target=work.serve, daemon=True) for _ in range(settings["threads"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _tie_to(parent: int, role: str) -> None:
+    """Ctrl-C is the daemon's business; SIGTERM ends; the kernel ends this process with the daemon's thread that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    libc.prctl(_PR_SET_NAME, f"ossmount-{role}".encode(), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the tie was made
+        raise SystemExit(1)
+
+
+def _end_all(failure: threading.ExceptHookArgs) -> None:
+    """A defect ends the process, which the daemon notices; a thread less, and it would wait for an answer."""
+    if not isinstance(failure.exc_value, (BrokenPipeError, ConnectionResetError)):  # the daemon has closed its end
+        sys.__excepthook__(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(1)
+
+
+class _Reading:
+    """The reading process."""
+
+    def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
+        self._control = control
+        self._slab = slab
+        self._roots = [root_of(directory) for directory in settings["directories"]]
+        self._trusted: set[int] = set()
+        self._touch_after: float = settings["touch_after"]
+
+    def serve(self) -> None:
+        """One thread."""
+        buffer = memoryview(mmap.mmap(-1, store.BUFFER))
+        while packet := self._control.recv(messages.LONGEST):
+            message = marshal.loads(packet)
+            self._control.send(marshal.dumps(self._read(message, buffer)))
+
+    def _read(self, message: messages.Message, buffer: memoryview) -> messages.Message:
+        _, number, directory, name, size, start, targets, wants_progress = message
+        pieces = Pieces(self._slab, targets)
+
+        def progress(received: int) -> None:
+            self._control.send(marshal.dumps((messages.PROGRESS, number, received)))
+
+        missing, bad, failure = [(start, start + pieces.length)], 0, 0
+        try:
+            if self._may_read(directory):
+                root = self._roots[directory]
+                loaded = store.load(
+                    root, name, size, start, pieces, buffer, self._touch_after, progress if wants_progress else None
+                )
+                missing, bad = loaded
+        except OSError as error:
+            failure = error.errno or 0
+        return (messages.DONE, number, missing, bad, failure)
+
+    def _may_read(self, directory: int) -> bool:
+        """Whether the directory is there, and can hold nothing that others put there."""
+        if directory not in self._trusted:
+            try:
+                check_owner(self._roots[directory])
+            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
+                return False
+            self._trusted.add(directory)
+        return True
+
+
+class _Writing:
+    """The writing process, and the keepers of the directories."""
+
+    def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
+        self._control = control
+        self._slab = slab
+        self._keepers: list[Keeper | None] = []
+        self._roots = [root_of(directory) for directory in settings["directories"]]
+        for index, directory in enumerate(settings["directories"]):
+            self._keepers.append(self._keeper(index, directory, Limits(settings["size"], settings["free_percent"])))
+
+    def _keeper(self, index: int, directory: str, limits: Limits) -> Keeper | None:
+        def report(state: dict[str, Any]) -> None:
+            self._control.send(marshal.dumps((messages.STATE, index, state)))
+
+        try:
+            prepare(directory)
+        except OSError as error:
+            text = os.strerror(error.errno or 0)
+        except Untrusted as error:
+            text = str(error)
+        else:
+            keeper = Keeper(directory, limits, report)
+            threading.Thread(target=keeper.run, daemon=True).start()
+            return keeper
+        self._control.send(marshal.dumps((messages.REFUSED, index, text)))
+        return None
+
+    def serve(self) -> None:
+        """One thread."""
+        while packet := self._control.recv(messages.LONGEST):
+            _, number, directory, name, label, size, start, targets = marshal.loads(packet)
+            written = failure = 0
+            keeper = self._keepers[directory]
+            try:
+                pieces = Pieces(self._slab, targets)
+                if keeper is not None and keeper.allows(pieces.length):
+                    written = store.save(self._roots[directory], name, label, size, start, pieces)
+                    keeper.wrote(written)
+            except OSError as error:
+                failure = error.errno or 0
+            self._control.send(marshal.dumps((messages.WRITTEN, number, written, failure)))
