@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ossmount.errors import NotFound
 from ossmount.metadata import keys as naming
-from ossmount.metadata.refresher import together
+from ossmount.metadata.flights import together
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.interface import ObjectLister
 
