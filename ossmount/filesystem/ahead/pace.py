@@ -1,8 +1,10 @@
 """Whether look-ahead pays, and how many fetches of it may be under way. Pure.
 
-At no latency a file that is fetched ahead comes no sooner than one that its reader asks for, and the fetching takes the
-readers' cores: 2 cores, 110 KB files, nothing between client and store: 10 to 20 % fewer files/s with look-ahead than
-without. So it begins at 3 ms until the first byte, and ends below 2 ms.
+At no latency a file that is staged in our memory comes no sooner than one that its reader asks for, and fetching it ahead
+takes the readers' cores. So that begins at 3 ms until the first byte, and ends below 2 ms. What is delivered into the kernel's
+page cache is another matter: it saves the READ. 10,000 files of 110 KB, a busy machine of 2 cores, nothing between client and
+store, twice each: 1,003 and 1,492 files/s without look-ahead, 1,435 and 2,592 with it; 0.56 and 0.41 ms of CPU for a file
+against 0.36 and 0.26.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ ON = 0.003  # seconds until the first byte of an answer
 OFF = 0.002
 FIRST = 16  # fetches
 LEAST = 4
+TRIAL = 64  # files
+TRY_AGAIN = 30.0  # seconds after a trial that failed
 _MEMORY = 8  # rounds; the quickest of them all says what a fetch takes when nothing stands in its way
 
 
@@ -27,6 +31,41 @@ class Gate:
         if latency is not None:
             self.open = latency >= (OFF if self.open else ON)
         return self.open
+
+
+class Landing:
+    """Whether what is fetched for the kernel's page cache gets there: the kernel may not know the nodes, or not be asked."""
+
+    def __init__(self) -> None:
+        self._started = self._landed = self._missed = 0
+        self._retry = 0.0
+
+    def started(self) -> None:
+        self._started += 1
+
+    def undone(self) -> None:
+        """What was started has not come to the point."""
+        self._started -= 1
+
+    def ended(self, landed: bool, now: float) -> None:
+        self._landed += landed
+        self._missed += not landed
+        if self._landed + self._missed == TRIAL:
+            self._retry = now + TRY_AGAIN
+        elif self._landed + self._missed >= 4 * TRIAL:  # the last ones count more
+            self._landed //= 2
+            self._missed //= 2
+
+    def pays(self, now: float) -> bool:
+        """Three of four have got there; also while that is being tried."""
+        done = self._landed + self._missed
+        if done < TRIAL:
+            return self._started < TRIAL
+        if self._landed * 4 >= done * 3:
+            return True
+        if now >= self._retry:
+            self._started = self._landed = self._missed = 0
+        return False
 
 
 class Pace:

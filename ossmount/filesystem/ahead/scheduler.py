@@ -17,7 +17,7 @@ from ossmount.data.interface import Outcome, Prefetcher
 from ossmount.errors import OssMountError
 from ossmount.filesystem.ahead.epoch import Epoch
 from ossmount.filesystem.ahead.folders import Folders
-from ossmount.filesystem.ahead.pace import Gate, Pace
+from ossmount.filesystem.ahead.pace import Gate, Landing, Pace
 from ossmount.filesystem.ahead.targets import Kept, Source, Target
 from ossmount.filesystem.ahead.told import ToldList
 from ossmount.metadata.interface import KnownTree
@@ -62,6 +62,7 @@ class Scheduler:
         self._budget = memory() // 2  # bytes stored in the kernel's page cache and not read
         self._kept = Kept(self._budget)
         self._gate = Gate()
+        self._landing = Landing()
         self._pace = Pace(connections * 7 // 8)
         self._epoch = Epoch(tree, self._kept)
         self._folders = Folders(tree)
@@ -186,8 +187,10 @@ class Scheduler:
         """In the order in which they are served. While somebody tells, nobody guesses."""
         if self._lists:
             self._lists.append(self._lists.pop(0))
-            return self._lists
-        return (self._folders, self._epoch)
+            return self._lists  # obeyed also where guessing does not pay
+        if self._gate.open:
+            return (self._folders, self._epoch)
+        return (self._epoch,) if self._landing.pays(self._clock()) else ()
 
     def _advance(self) -> None:
         """Fetches as much as may be under way. Cheap when there is nothing to do."""
@@ -196,7 +199,6 @@ class Scheduler:
         self._advancing = True
         try:
             self._gate.update(self._latency())
-            # An order that somebody tells is obeyed also where guessing does not pay.
             while self._under_way < self._pace.limit and self._may_fetch() and self._next():
                 pass
         except Exception:
@@ -205,7 +207,7 @@ class Scheduler:
             self._advancing = False
 
     def _may_fetch(self) -> bool:
-        return (self._gate.open or bool(self._lists)) and self._clock() >= self._paused_until
+        return self._clock() >= self._paused_until
 
     def _next(self) -> bool:
         """Starts one fetch; False when there is nothing to fetch or no room."""
@@ -237,9 +239,12 @@ class Scheduler:
         self._under_way += 1
         if not probe:
             self._for_kernel += target.version.size
+            self._landing.started()
         while not self._prefetcher.prefetch(target.version, 0 if probe else target.node, done):
             if not self._make_room(source):
                 self._leave(target, not probe)
+                if not probe:
+                    self._landing.undone()
                 self._blocked[source] = target
                 return False
         return True
@@ -269,6 +274,10 @@ class Scheduler:
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
         source, target, began, for_kernel = ticket
         self._leave(target, for_kernel)
+        if for_kernel and outcome in (Outcome.STORED, Outcome.STAGED):
+            self._landing.ended(outcome is Outcome.STORED, self._clock())
+        elif for_kernel:
+            self._landing.undone()
         returned = target.node in self._returning
         self._returning.discard(target.node)
         if outcome is Outcome.FAILED and returned:

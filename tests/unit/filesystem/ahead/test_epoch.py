@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from ossmount.filesystem.ahead.epoch import AGAIN, PROBES, START
+from ossmount.filesystem.ahead.pace import TRIAL
 from ossmount.filesystem.ahead.targets import target_of
 from ossmount.model import Node, Version
 from tests.unit.filesystem.ahead.fake_tree import Station, target
@@ -60,19 +61,26 @@ def test_other_trees_are_left_alone() -> None:
     assert not set(station.asked) & versions(other)
 
 
-def test_nothing_at_no_latency_or_before_it_is_known() -> None:
+def test_at_no_latency_or_before_it_is_known_only_where_files_get_into_the_kernel() -> None:
     for latency in (0.001, None):
-        station = Station(latency=latency)
-        station.read(*tree(station)[:200])
-        assert station.asked == []
+        for knows in (True, False):
+            station = Station(latency=latency)
+            station.prefetcher.knows = knows
+            station.read(*tree(station)[:200])
+            while station.prefetcher.under_way:
+                station.settle()
+            assert len(station.asked) > 700 if knows else len(station.asked) <= TRIAL + TRIAL // 4
 
 
 def test_it_ends_when_the_store_comes_near() -> None:
     station = Station()
     nodes = tree(station)
+    station.prefetcher.knows = False
+    station.prefetcher.room = 8_000_000
     station.read(*nodes[:100])
-    station.latency = 0.001
     station.settle()
+    station.latency = 0.001
+    station.prefetcher.room = 1 << 40
     before = len(station.asked)
     station.read(*nodes[100:300])
     assert len(station.asked) == before

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ossmount.filesystem.ahead.pace import FIRST, LEAST, Gate, Pace
+from ossmount.filesystem.ahead.pace import FIRST, LEAST, TRIAL, TRY_AGAIN, Gate, Landing, Pace
 
 
 def test_the_gate_opens_where_look_ahead_pays_and_does_not_flap() -> None:
@@ -49,3 +49,32 @@ def test_failures_make_it_smaller() -> None:
     for _ in range(100):
         pace.failed()
     assert pace.limit == LEAST
+
+
+def tried(landing: Landing, landed: bool, now: float = 0.0) -> int:
+    """Files until it ends, at most 1,000."""
+    for number in range(1000):
+        if not landing.pays(now):
+            return number
+        landing.started()
+        landing.ended(landed, now)
+    return 1000
+
+
+def test_delivery_is_tried_and_tried_again() -> None:
+    landing = Landing()
+    assert tried(landing, False) == TRIAL
+    assert not landing.pays(TRY_AGAIN - 1)
+    assert not landing.pays(TRY_AGAIN + 1)  # and from now on another trial
+    assert tried(landing, True, TRY_AGAIN + 1) == 1000
+    assert tried(landing, False, TRY_AGAIN + 1) < 4 * TRIAL
+
+
+def test_no_more_than_a_trial_is_started_before_it_is_over() -> None:
+    landing = Landing()
+    for _ in range(TRIAL):
+        assert landing.pays(0.0)
+        landing.started()
+    assert not landing.pays(0.0)
+    landing.undone()
+    assert landing.pays(0.0)
