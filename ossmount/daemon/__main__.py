@@ -18,6 +18,7 @@ def main() -> int:
         # collector, which would look through all modules again and again (a tenth of the time) and has nothing to find.
         gc.disable()
         from ossmount.daemon.run import run_mount
+
         order = Order.from_json(sys.stdin.buffer.read().decode())
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
