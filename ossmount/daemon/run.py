@@ -20,7 +20,6 @@ from ossmount.daemon.order import Order
 from ossmount.daemon.status import Status
 from ossmount.options.declarations import LOG_LEVEL
 
-
 #: New objects after which the garbage collector looks at them. A LIST page makes some ten thousand, which live on.
 _GARBAGE = 10_000
 

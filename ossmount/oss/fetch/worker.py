@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Bytes that one recv() of a head may take; what of the body comes along is copied, the rest is not.
 _SCRATCH: Final = 16 << 10
+#: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
+_MESSAGES: Final = 64 << 10
 #: Seconds between two looks at the timeouts while anything is under way.
 _SWEEP: Final = 0.25
 #: Seconds after which an idle connection is not trusted any more: OSS closes after about 60, NAT gateways forget silently.
@@ -79,6 +81,7 @@ class Worker:
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
         self._poller.register(self._resolver.fileno(), select.EPOLLIN)
+        self._resolver.begin(self._now)  # the first fetch need not wait for it
         self._outgoing.append((wire.READY,))
 
     def run(self) -> None:
@@ -107,7 +110,7 @@ class Worker:
     def _listen(self) -> bool:
         """Takes the daemon's messages; False when it is gone."""
         try:
-            data = self._control.recv(1 << 18)
+            data = self._control.recv(_MESSAGES)
         except (BlockingIOError, InterruptedError):
             return True
         except ConnectionResetError:
