@@ -49,6 +49,7 @@ class MetadataConfig:
     stale: float = 0.0  # seconds behind these for which an answer is still given, while it is asked again
     symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
     ram_entries: int = 200_000
+    snapshot: Path | None = None  # taken over into the store at the start
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class DiskConfig:
     free_space: int = 10  # percent of each disk that are left free
     touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
     slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
+    end_within: float = 5.0  # seconds that writing what waits for it may take at the end
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class FetchConfig:
     """The processes that receive bodies."""
 
     workers: int = 0  # 0: by cores
-    connections: int = 64  # of all workers together
+    connections: int = 128  # of all workers together
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class ExitCode(enum.IntEnum):
     NO_FUSE = 8
     NOT_MOUNTED = 9
     BUSY = 10
+    BAD_SNAPSHOT = 11
 
 
 MEANINGS = {
@@ -33,6 +34,7 @@ MEANINGS = {
     ExitCode.NO_FUSE: "/dev/fuse or fusermount3 is missing or may not be used",
     ExitCode.NOT_MOUNTED: "not mounted, or the daemon of the mount is gone",
     ExitCode.BUSY: "a process still uses the mount",
+    ExitCode.BAD_SNAPSHOT: "a metadata snapshot or manifest is damaged, incomplete or of another source",
 }
 
 

@@ -196,16 +196,29 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="ossmount-demo-"))
     mountpoint = scratch / "mount"
     mountpoint.mkdir()
+    if not keep:  # else `ossmount status` shall find it
+        os.environ["OSSMOUNT_STATE_DIR"] = str(scratch / "state")
     try:
-        return _run(scratch, mountpoint, keep)
+        code = _run(scratch, mountpoint, keep)
+        if code:
+            _show_log(scratch)
+        return code
     except KeyboardInterrupt:
         print("\nInterrupted.")
         return 130
+    except SystemExit:
+        _show_log(scratch)
+        raise
     finally:
         if os.path.ismount(mountpoint):
             _ossmount("umount", "--lazy", str(mountpoint), check=False)
         shutil.rmtree(scratch, ignore_errors=True)
         print("Unmounted and cleaned up.")
+
+
+def _show_log(scratch: Path) -> None:
+    for log in (scratch / "state").glob("*.log"):
+        print(f"The daemon's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
 
 
 def _run(scratch: Path, mountpoint: Path, keep: bool) -> int:

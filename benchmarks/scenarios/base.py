@@ -95,10 +95,11 @@ def big_key(context: Context) -> str:
     return "big" if context.mounted.place.null else "big/0.bin"
 
 
-def epoch_order(context: Context) -> list[tuple[str, int]]:
-    """The (key, size) of the files of one epoch, in random order."""
+def epoch_order(context: Context, *, whole: bool = False) -> list[tuple[str, int]]:
+    """The (key, size) of the files of one epoch (whole: of all there are), in random order."""
     sizes = train_sizes(context.scale)
-    chosen = context.random("epoch").sample(range(len(sizes)), context.scale.epoch_files)
+    count = len(sizes) if whole else context.scale.epoch_files
+    chosen = context.random("epoch").sample(range(len(sizes)), count)
     if context.mounted.place.null:
         return [(f"f{number}", NULL_SIZE) for number in chosen]
     return [(train_key(context.scale, number), sizes[number]) for number in chosen]

@@ -65,12 +65,25 @@ def load(place: Place, arguments: dict[str, Any], record: Record) -> None:
         raise ValueError("the DataLoader gave fewer bytes than the files have")
 
 
-def _read(plain: bool) -> Any:
+def walk(place: Place, arguments: dict[str, Any], record: Record) -> None:
+    """Lists the whole tree, as a data set class does at its start."""
+    record.begin()
+    for _, _, names in os.walk(f"{place.root}/train"):
+        record.operations += len(names)
+
+
+def _read(plain: bool, *, whole: bool = False) -> Any:
     def measure(context: Context) -> Outcome:
-        order = shares(epoch_order(context), context.scale.readers)
+        order = shares(epoch_order(context, whole=whole), context.scale.readers)
         return context.run(f"{__name__}:read_files", [{"files": each, "plain": plain} for each in order])
 
     return measure
+
+
+def _walk(context: Context) -> None:
+    outcome = context.run(f"{__name__}:walk", [{}])
+    if outcome.errors:
+        raise OSError(outcome.errors[0])
 
 
 def _drop(context: Context) -> None:
@@ -104,6 +117,16 @@ SCENARIOS = (
         rate("files"),
         ("train",),
         (Phase("cold", _read(True), FILES), *_phases(_read(True))[1:]),
+    ),
+    Scenario(
+        "epoch-all",
+        "all small files in random order, the tree listed before",
+        rate("files"),
+        ("train",),
+        (
+            Phase("cold", _read(False, whole=True), DATA, before=_walk),
+            Phase("warm", _read(False, whole=True), DATA),
+        ),
     ),
     Scenario(
         "dataloader",

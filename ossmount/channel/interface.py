@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
+
+
+class Borrower(Protocol):
+    """Other processes of the daemon that write to the kernel by themselves (FUSE_NOTIFY_STORE)."""
+
+    def lend(self, device: int, guard: int) -> None:
+        """Takes over a device of the connection and a guard; whoever has the device must have the guard as well."""
+        ...
+
+    def revoke(self) -> None:
+        """Closes both, soon, everywhere."""
+        ...
+
+
+@runtime_checkable
+class Lender(Protocol):
+    """A channel through which other processes can write to the kernel as well."""
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device until the connection ends; nothing where the kernel keeps no pages."""
+        ...
 
 
 class Channel(Kernel, Protocol):

@@ -20,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("ossmount.cli.status", "show what is mounted, with which options, and its counters"),
     "refresh": ("ossmount.cli.refresh", "make a mount see changes in the bucket now"),
     "cache": ("ossmount.cli.cache", "list, measure, verify, prune or clear the cache on local disks"),
+    "metadata": ("ossmount.cli.metadata", "list a source once for many machines: build, export, import"),
+    "prefetch": ("ossmount.cli.prefetch", "tell a mount which files will be read next, in which order"),
+    "warm": ("ossmount.cli.warm", "read files and folders of a mount once, so that they are in memory"),
     "serve": ("ossmount.cli.serve", "serve a local folder as OSS, for trying things out and for tests"),
 }
 

@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         section = parser.add_argument_group(group)
         for option in OPTIONS:
             if option.group == group:
-                _add_option(section, option)
+                add_option(section, option)
 
 
-def _add_option(section: argparse._ArgumentGroup, option: Option[Any]) -> None:
+def add_option(section: argparse._ActionsContainer, option: Option[Any]) -> None:
     default = "" if option.is_switch else f" (default: {option.default_text or 'none'})"
     text = f"{option.help}{default}".replace("%", "%%")
     destination = f"option_{option.name}"

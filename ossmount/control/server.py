@@ -28,6 +28,30 @@ _LONGEST_REQUEST = 1 << 20  # bytes of one line
 _IDLE = 60.0  # seconds that a client may take to send a line or to take an answer
 
 
+class Conversation:
+    """A client that goes on talking after its first request: JSON objects there and back, one in a line."""
+
+    def __init__(self, stream: trio.SocketStream, pending: bytearray) -> None:
+        self._stream = stream
+        self._pending = pending
+
+    async def receive(self) -> dict[str, Any] | None:
+        """The next request, however long it takes; None when the client has gone. Raises BadRequest."""
+        try:
+            line = await _receive_line(self._stream, self._pending)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+        return None if line is None else _request(line)
+
+    async def send(self, answer: dict[str, Any]) -> None:
+        with trio.fail_after(_IDLE):
+            await self._stream.send_all(json.dumps(answer, default=str).encode() + b"\n")
+
+
+#: A command that lasts as long as the client stays.
+Talk = Callable[[dict[str, Any], Conversation], Awaitable[None]]
+
+
 class BadRequest(Exception):
     """A request that is not understood; its text is the answer."""
 
@@ -35,9 +59,10 @@ class BadRequest(Exception):
 class ControlServer:
     """Serves commands on a socket that only its owner can open."""
 
-    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+    def __init__(self, path: Path, commands: Mapping[str, Command], talks: Mapping[str, Talk] | None = None) -> None:
         self._path = path
         self._commands = commands
+        self._talks = talks or {}
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serves until it is cancelled, then removes the socket."""
@@ -74,28 +99,41 @@ class ControlServer:
                         line = await _receive_line(stream, pending)
                     if line is None:
                         return
-                    answer = json.dumps(await self._answer(line), default=str)
-                    with trio.fail_after(_IDLE):
-                        await stream.send_all(answer.encode() + b"\n")
+                    conversation = Conversation(stream, pending)
+                    try:
+                        request = _request(line)
+                        talk = self._talks.get(request["command"])
+                        if talk is not None:
+                            await talk(request, conversation)
+                            return
+                        answer = await self._answer(request)
+                    except BadRequest as error:
+                        answer = {"error": str(error)}
+                    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                        raise
+                    except Exception as error:  # the boundary: a defect in one answer must not end the mount
+                        log.exception("control: %r failed", line[:200])
+                        answer = {"error": f"{type(error).__name__}: {error}"}
+                    await conversation.send(answer)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, BadRequest) as error:
                 log.info("control: a client is gone: %r", error)
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
-        try:
-            request = json.loads(line)
-            if not isinstance(request, dict) or not isinstance(request.get("command"), str):
-                raise BadRequest("a request is a JSON object with a command")
-            command = self._commands.get(request["command"])
-            if command is None:
-                raise BadRequest(f"unknown command {request['command']!r}; there are: {', '.join(sorted(self._commands))}")
-            return await command(request)
-        except (ValueError, RecursionError) as error:
-            return {"error": f"not a JSON object: {error}"}
-        except BadRequest as error:
-            return {"error": str(error)}
-        except Exception as error:  # the boundary: a defect in one answer must not end the mount
-            log.exception("control: %r failed", line[:200])
-            return {"error": f"{type(error).__name__}: {error}"}
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        command = self._commands.get(request["command"])
+        if command is None:
+            known = ", ".join(sorted([*self._commands, *self._talks]))
+            raise BadRequest(f"unknown command {request['command']!r}; there are: {known}")
+        return await command(request)
+
+
+def _request(line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"not a JSON object: {error}") from None
+    if not isinstance(request, dict) or not isinstance(request.get("command"), str):
+        raise BadRequest("a request is a JSON object with a command")
+    return request
 
 
 async def _receive_line(stream: trio.SocketStream, pending: bytearray) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Channel
+from ossmount.channel.interface import Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -28,15 +29,19 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
+from ossmount.metadata import snapshot
 from ossmount.metadata.namespace import TreeNamespace
+from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
 from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
@@ -65,23 +70,36 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    taken = settings[options.METADATA_SNAPSHOT]
+    if taken is not None:
+        check_snapshot(taken, source)
     kept = settings[options.METADATA_DIR]
     if settings[options.METADATA] == "memory" and kept is not None:
         own_folder(kept)
     identity = source_identity(source, settings)
     namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size))
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order))
     filesystem.attach(channel)
+    look_ahead = Scheduler(
+        namespace,
+        reader,
+        connections=fetch.connections,
+        latency=pool.latency,
+        memory=memory.available_memory,
+        want_kernel=functools.partial(_lend, channel, pool),
+    )
+    filesystem.watch(look_ahead.note)
     return order, Parts(
         verify=functools.partial(_verify, bucket),
         components=(
             Named("fetch", pool, early=True),
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
+            Named("look-ahead", look_ahead),
         ),
         channel=channel,
         channel_reason=reason,
@@ -91,11 +109,19 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "metadata": namespace.facts,
             "data": reader.facts,
             **({} if disk is None else {"disk": disk.facts}),
+            "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
+        talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
+
+
+def _lend(channel: Channel, pool: FetchPool) -> None:
+    """Over pyfuse3 what is prefetched stays in our memory, and each file is read by a READ."""
+    if isinstance(channel, Lender):
+        channel.lend_to(pool)
 
 
 def _bucket(source: SourceConfig) -> Bucket:
@@ -125,7 +151,11 @@ def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
     settings = settings.with_default(options.MEMORY_LIMIT, memory.default_limit())
     kept = default_metadata_directory(environ, os.getuid(), memory=settings[options.METADATA] == "memory")
     settings = settings.with_default(options.METADATA_DIR, kept)
-    settings = settings.with_default(options.NEGATIVE_TTL, settings[options.NEGATIVE_TIMEOUT])
+    negative = settings[options.NEGATIVE_TIMEOUT]
+    if settings[options.METADATA_SNAPSHOT] is not None and settings[options.METADATA_TTL] is None:
+        settings = settings.with_default(options.METADATA_TTL, math.inf)
+        negative = math.inf
+    settings = settings.with_default(options.NEGATIVE_TTL, negative)
     region = settings[options.REGION]
     if region:
         settings = settings.with_default(options.ENDPOINT, f"oss-{region.removeprefix('oss-')}.aliyuncs.com")
@@ -205,8 +235,27 @@ def metadata_config(settings: Settings) -> MetadataConfig:
         entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
         negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
         stale=settings[options.METADATA_STALE],
+        snapshot=settings[options.METADATA_SNAPSHOT],
         symlinks=not settings[options.NO_SYMLINK],
     )
+
+
+def check_snapshot(path: Path, source: SourceConfig) -> Header:
+    """The header of a snapshot that is whole and of this source. Raises SnapshotError."""
+    header = snapshot.check(path)
+    if (header.bucket, _place(header.endpoint)) != (source.bucket, _place(source.endpoint)):
+        theirs, ours = f"oss://{header.bucket} at {header.endpoint}", f"oss://{source.bucket} at {source.endpoint}"
+        raise SnapshotError(f"{path} is a snapshot of {theirs}, not of {ours}")
+    if not source.prefix.startswith(header.prefix):
+        shown = os.fsdecode(header.prefix)
+        raise SnapshotError(f"{path} holds only oss://{header.bucket}/{shown}: mount that, or a folder below it")
+    return header
+
+
+def _place(endpoint: str) -> str:
+    """An endpoint without what may differ between two ways to the same bucket."""
+    host = endpoint.rpartition("://")[2].rstrip("/").lower()
+    return host.replace("-internal.", ".", 1)
 
 
 def own_folder(directory: Path) -> None:

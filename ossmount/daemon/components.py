@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from ossmount.channel.interface import Channel
-from ossmount.control.server import Command
+from ossmount.control.server import Command, Talk
 
 
 class Component(Protocol):
@@ -36,3 +36,4 @@ class Parts(NamedTuple):
     requests: Callable[[], dict[str, int]]  # made to OSS so far, by kind: list, head, get, …
     facts: dict[str, Callable[[], dict[str, object]]]  # for `ossmount status`, by component
     commands: Mapping[str, Command] = {}  # of the control socket, beside those that every mount has
+    talks: Mapping[str, Talk] = {}  # commands of the control socket that last as long as their client stays

@@ -7,6 +7,7 @@ import logging
 from ossmount.channel.mounting import MountError, Reason
 from ossmount.errors import Denied, NoSuchBucket, NotFound, OssMountError
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.metadata.snapshot import SnapshotError
 from ossmount.options.settings import UsageError
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def command_error(failure: BaseException) -> CommandError:
         return cause
     if isinstance(cause, UsageError):
         return CommandError(ExitCode.USAGE, str(cause))
+    if isinstance(cause, SnapshotError):
+        return CommandError(ExitCode.BAD_SNAPSHOT, str(cause))
     if isinstance(cause, MountError):
         return CommandError(_REASONS.get(cause.reason, ExitCode.UNEXPECTED), str(cause))
     if isinstance(cause, KeyboardInterrupt):
@@ -59,5 +62,5 @@ def _first(failure: BaseException) -> BaseException:
     if not members:
         return failure
     leaves = [_first(member) for member in members]
-    foreseen = (leaf for leaf in leaves if isinstance(leaf, (CommandError, UsageError, OssMountError)))
+    foreseen = (leaf for leaf in leaves if isinstance(leaf, (CommandError, UsageError, SnapshotError, OssMountError)))
     return next(foreseen, leaves[0])

@@ -25,15 +25,53 @@ def usable_memory(root: Path = Path("/")) -> int:
     return min(limits)
 
 
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that can be had now without swapping, the page cache that can be dropped included, in our cgroups too."""
+    available = [_field(root / "proc/meminfo", "MemAvailable:", 1024)]
+    for line in _lines(root / "proc/self/cgroup"):
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            names = ("memory.max", "memory.current", "inactive_file", "active_file")
+            available += _headroom(root / "sys/fs/cgroup", path, *names)
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file")
+            available += _headroom(root / "sys/fs/cgroup/memory", path, *names)
+    return max(0, min(available))
+
+
+def _headroom(top: Path, path: str, limit_name: str, usage_name: str, *file_names: str) -> list[int]:
+    """What the limit of a cgroup and those of its parents leave, file pages not counted as used."""
+    found = []
+    for directory in _upwards(top, path):
+        limit = "".join(_lines(directory / limit_name)[:1]).strip()
+        usage = "".join(_lines(directory / usage_name)[:1]).strip()
+        if limit.isdigit() and usage.isdigit():
+            files = sum(_field(directory / "memory.stat", name, 1) for name in file_names)
+            found.append(int(limit) - max(0, int(usage) - files))
+    return found
+
+
+def _field(path: Path, name: str, unit: int) -> int:
+    """A number of a file of the form "name number"; 0 when it is not there."""
+    for line in _lines(path):
+        if line.startswith(name + " "):
+            return int(line.split()[1]) * unit
+    return 0
+
+
+def _upwards(top: Path, path: str) -> list[Path]:
+    """The directories of a cgroup and its parents."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
 def _limits_upwards(top: Path, path: str, name: str) -> list[int]:
     """The limits of a cgroup and its parents.
 
     In a container the path may be the host's while only our own part is mounted: what is missing says nothing, and the
     mounted top is always looked at.
     """
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    directories = [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-    texts = [line.strip() for directory in directories for line in _lines(directory / name)[:1]]
+    texts = [line.strip() for directory in _upwards(top, path) for line in _lines(directory / name)[:1]]
     return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for no limit
 
 

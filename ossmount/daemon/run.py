@@ -41,7 +41,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
         return {"pid": record.pid}
 
     commands = {**parts.commands, "status": status.answer, "stop": stop}
-    control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands))
+    control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
     lifecycle = Lifecycle(parts._replace(components=(*parts.components, control)), order.mountpoint)
 
     async def announce() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,6 +11,35 @@ from ossmount.model import Version
 
 #: Called once, on the event loop's thread; the views are valid only until it returns.
 ReadDone = Callable[[Sequence[memoryview] | OssMountError], None]
+
+
+class Outcome(enum.Enum):
+    """What became of a file that was to be fetched before it is read."""
+
+    STORED = "stored"  # in the kernel's page cache, and nothing of it in ours
+    STAGED = "staged"  # in our memory, until it is read or gives way
+    READ = "read"  # read while it was under way
+    LEFT_OUT = "left out"  # it is in memory already, or too large, or empty
+    FAILED = "failed"
+
+
+#: Called once for each prefetch() that returned True, perhaps before it returns.
+PrefetchDone = Callable[[Outcome], None]
+
+
+class Prefetcher(Protocol):
+    """Whole small files fetched before they are read. Never at the cost of a reader, and never an error to one."""
+
+    def prefetch(self, version: Version, node: int, done: PrefetchDone) -> bool:
+        """Fetches a file with nobody waiting. node: whose pages the kernel is to be given; 0: it stays in our memory.
+
+        False when there is no room now: nothing has happened then.
+        """
+        ...
+
+    def give_back(self, version: Version) -> None:
+        """Nobody is going to read what was prefetched: ends the fetch, frees the memory."""
+        ...
 
 
 class Reader(Protocol):

@@ -1,111 +1,124 @@
-"""Whole small files fetched before they are opened, in an order that somebody tells.
+"""Whole small files fetched before they are read, and delivered into the kernel's page cache where there is a way to.
 
-A bounded distance ahead of the readers: by bytes that nobody has read yet, and by fetches in flight, so that demand finds
-free connections. The order may be wrong or partial: a file that readers have passed by gives way to those ahead of them, one
-that is read before its turn is left out.
+Which files, in which order and how far ahead is decided above (ossmount.filesystem.ahead); here is what one of them goes
+through: fetched with nobody waiting, verified, then stored in the kernel's page cache or staged in the slab until it is
+read. While a file is being stored its page stays in the slab and stays findable, whatever happens: the store may wait for a
+READ of it, which must then be answered without the fetch processes.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+import errno
+from collections.abc import Callable
+from functools import partial
 
+from ossmount.data.interface import Outcome, PrefetchDone
+from ossmount.data.page_cache import PageCache
+from ossmount.data.pages import Page
+from ossmount.errors import OssMountError
 from ossmount.model import Version
-
-CONCURRENT = 32  # fetches; at 15 ms latency 2,100 files/s, twice what one reader process opens
+from ossmount.oss.interface import PageStorer
 
 Start = Callable[[Version], bool]
 
 
 class LookAhead:
-    """The files told and not read yet. Implements pages.Account: `unread` are the bytes fetched and not read."""
+    """The files that are fetched ahead. Implements pages.Account: `unread` are the bytes in the slab that nobody has read."""
 
-    def __init__(self, budget: int, largest: int, start: Start, has: Callable[[Version], bool], drop: Start) -> None:
-        """`start` fetches a version on this account, False without room; `has` tells whether there is anything of it in
-        memory; `drop` drops what is in memory of it and not held, False when something is."""
+    def __init__(
+        self, cache: PageCache, budget: int, largest: int, start: Start, freed: Callable[[], None], storer: PageStorer | None
+    ) -> None:
+        """budget: bytes; largest: bytes of one file. `start` fetches a version on this account, False without room; `freed` is
+        called when memory has come free."""
         self.unread = 0
+        self._cache = cache
         self._budget = budget
         self._largest = largest
         self._start = start
-        self._has = has
-        self._drop = drop
-        self._told: deque[Version] = deque()
-        self._under_way: set[Version] = set()
-        self._fetched: dict[Version, int] = {}  # not read yet: when it was started
-        self._started = 0  # how many were
-        self._reached = 0  # the latest one that was read
-        self._advancing = False
-        self.left_out = 0
-        self.passed_by = 0
+        self._freed = freed
+        self._storer = storer
+        self._under_way: dict[Version, tuple[int, PrefetchDone]] = {}
+        self._storing: dict[Version, bool] = {}  # True: forgotten meanwhile, to be dropped as soon as the store has ended
+        self.stored = 0
+        self.unknown = 0  # stores of nodes that the kernel does not know
+        self.refused = 0  # stores that failed otherwise
 
-    @property
-    def waiting(self) -> int:
-        """Files told that are not fetched or under way yet."""
-        return len(self._told)
+    def __repr__(self) -> str:
+        return f"<LookAhead {len(self._under_way)} under way, {len(self._storing)} being stored, {self.unread} bytes unread>"
 
-    def add(self, versions: Iterable[Version]) -> None:
-        """More files, to be read after those told before."""
-        self._told.extend(versions)
-        self.advance()
-
-    def clear(self) -> None:
-        """Forgets what was told. What was fetched already and not read gives way."""
-        self._told.clear()
-        for version in list(self._fetched):
-            self._pass_by(version)
-
-    def read(self, version: Version) -> None:
-        """A file of this account is being read."""
-        number = self._fetched.pop(version, None)
-        if number is not None:
-            self._reached = max(self._reached, number)
-
-    def ended(self, version: Version) -> None:
-        """The fetch of a version has ended, in whichever way."""
-        if version in self._under_way:
-            self._under_way.remove(version)
-            if not self._has(version):
-                self._fetched.pop(version, None)
-        self.advance()
-
-    def advance(self) -> None:
-        """Fetches as far ahead as there is room. Cheap when there is nothing to do."""
-        if self._advancing:
-            return
-        self._advancing = True
-        try:
-            while self._told and len(self._under_way) < CONCURRENT and self._next():
-                pass
-        finally:
-            self._advancing = False
-
-    def _next(self) -> bool:
-        """Starts or leaves out the next file; False when it has to wait."""
-        version = self._told[0]
-        if not 0 < version.size <= self._largest or self._has(version):
-            self._told.popleft()
-            self.left_out += 1
+    def fetch(self, version: Version, node: int, done: PrefetchDone) -> bool:
+        """See data.interface.Prefetcher.prefetch."""
+        there = version in self._under_way or version in self._storing or self._cache.has(version)
+        if there or not 0 < version.size <= self._largest:
+            done(Outcome.LEFT_OUT)
             return True
         if self.unread + version.size > self._budget:
-            first, number = next(iter(self._fetched.items()), (None, 0))
-            return first is not None and number < self._reached - len(self._fetched) // 2 and self._pass_by(first)
-        while self._fetched and not self._has(oldest := next(iter(self._fetched))):  # gave way to demand
-            del self._fetched[oldest]
-        self._told.popleft()
-        self._under_way.add(version)
-        self._fetched[version] = self._started
-        self._started += 1
-        if not self._start(version):
-            self._under_way.remove(version)
-            del self._fetched[version]
-            self._told.appendleft(version)
+            return False
+        self._under_way[version] = (node, done)
+        if self._start(version):
+            return True
+        self._under_way.pop(version, None)
+        return False
+
+    def ended(self, version: Version, error: OssMountError | None) -> None:
+        """A fetch of the version has ended, perhaps one of ours."""
+        page = self._cache.page(version, 0)
+        if page is not None and page.transfer is not None:
+            return  # what has ended is an older fetch of a version that was forgotten meanwhile; this page is not complete
+        entry = self._under_way.pop(version, None)
+        if entry is None:
+            return
+        node, done = entry
+        if error is not None or page is None:
+            done(Outcome.FAILED)
+        elif page.account is not self:
+            done(Outcome.READ)
+        elif not (node and self._store(page, node, done)):
+            done(Outcome.STAGED)
+
+    def _store(self, page: Page, node: int, done: PrefetchDone) -> bool:
+        version = page.version
+        if self._storer is None or page.end != version.size:
+            return False
+        self._cache.hold(page)
+        self._storing[version] = False
+        if not self._storer.store(node, version.size, tuple(page.pieces), partial(self._stored, page, done)):
+            del self._storing[version]
+            self._cache.release(page)
             return False
         return True
 
-    def _pass_by(self, version: Version) -> bool:
-        self.passed_by += 1
-        del self._fetched[version]
-        return self._drop(version)
+    def _stored(self, page: Page, done: PrefetchDone, code: int) -> None:
+        forgotten = self._storing.pop(page.version)
+        self._cache.release(page)
+        if code == 0:
+            self.stored += 1
+        elif code == errno.ENOENT:
+            self.unknown += 1
+        else:
+            self.refused += 1
+        if forgotten or code == 0:  # the kernel has it: the memory is for the next one
+            self._cache.drop(page)
+            self._freed()
+        if code == 0:
+            done(Outcome.STORED)
+        else:
+            done(Outcome.FAILED if forgotten else Outcome.STAGED)
 
-    def __repr__(self) -> str:
-        return f"<LookAhead {len(self._told)} told, {len(self._under_way)} under way, {self.unread} bytes unread>"
+    def forget(self, version: Version) -> None:
+        """Drops all pages of a version; while it is being stored, afterwards."""
+        if version in self._storing:
+            self._storing[version] = True
+        else:
+            self._cache.drop_version(version)
+
+    def is_under_way(self, version: Version) -> bool:
+        return version in self._under_way or version in self._storing
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "prefetched_unread": self.unread,
+            "stored": self.stored,
+            "stored_unknown": self.unknown,
+            "stored_refused": self.refused,
+        }

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import attrgetter
 
 from ossmount.config import DataConfig
 from ossmount.data.blocks import BLOCK
 from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
-from ossmount.data.interface import ReadDone
+from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
 from ossmount.data.page_cache import PAGE, PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
@@ -31,7 +31,7 @@ from ossmount.data.slab import Slab
 from ossmount.data.transfers import Range, Transfers
 from ossmount.errors import Changed, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
 from ossmount.model import Version
-from ossmount.oss.interface import Fetcher
+from ossmount.oss.interface import Fetcher, PageStorer
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
@@ -42,9 +42,16 @@ JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries fo
 
 
 class ObjectReader:
-    """Implements data.interface.Reader."""
+    """Implements data.interface.Reader and Prefetcher."""
 
-    def __init__(self, slab: Slab, fetcher: Fetcher, config: DataConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        slab: Slab,
+        fetcher: Fetcher,
+        config: DataConfig,
+        clock: Callable[[], float] = time.monotonic,
+        storer: PageStorer | None = None,
+    ) -> None:
         self._cache = PageCache(slab)
         self._config = config
         self._clock = clock
@@ -55,7 +62,7 @@ class ObjectReader:
         self._pumping = self._pump_again = False
         self._ahead_budget = slab.size * 3 // 4  # bytes that may be fetched and not read; the rest is for demand
         self._reach = self._ahead_budget  # bytes that one stream may be ahead; follows what is lost
-        self._told = LookAhead(slab.size // 2, WHOLE, self._fetch_told, self._cache.has, self._drop_told)
+        self._look_ahead = LookAhead(self._cache, slab.size // 2, WHOLE, self._fetch_told, self._pump, storer)
         self._counts = dict.fromkeys(
             ("hits", "misses", "joined", "queued", "fetched_ahead", "failed_ahead", "no_room_ahead"), 0
         )
@@ -75,20 +82,22 @@ class ObjectReader:
             self._fetch_ahead(version, plan.stream, plan.windows)
         if self._queue:
             self._pump()
-        self._told.advance()
 
-    def prefetch(self, versions: Iterable[Version]) -> None:
-        """Fetches whole small files (up to 1 MiB) before they are read, in this order, as room and demand allow."""
-        self._told.add(versions)
+    def prefetch(self, version: Version, node: int, done: PrefetchDone) -> bool:
+        return self._look_ahead.fetch(version, node, done)
 
-    def clear_prefetch(self) -> None:
-        """Forgets what prefetch() was told."""
-        self._told.clear()
-        self._pump()
+    def give_back(self, version: Version) -> None:
+        page = self._cache.page(version, 0)
+        if page is not None and page.account is self._look_ahead:
+            if page.transfer is not None:
+                self._transfers.cancel(page.transfer)
+            else:
+                self._look_ahead.forget(version)
+            self._pump()
 
     def forget(self, version: Version) -> None:
         self._machines.pop(version, None)
-        self._cache.drop_version(version)
+        self._look_ahead.forget(version)
         self._transfers.cancel_version(version)
         self._pump()
 
@@ -101,6 +110,7 @@ class ObjectReader:
         cache = self._cache
         return {
             **self._counts,
+            **self._look_ahead.facts(),
             "fetches": self._transfers.launched,
             "cancelled": self._transfers.cancelled,
             "memory_limit": cache.size,
@@ -110,8 +120,6 @@ class ObjectReader:
             "pages": cache.count,
             "pages_dropped": cache.dropped,
             "dropped_unread": cache.dropped_unread,
-            "told_passed_by": self._told.passed_by,
-            "told_waiting": self._told.waiting,
             "transfers": len(self._transfers.under_way),
             "waiting_for_memory": len(self._queue),
         }
@@ -129,8 +137,6 @@ class ObjectReader:
             views += cache.views(page, first, last)
             page.delivered += last - first
             if page.account is not None:
-                if page.account is self._told:
-                    self._told.read(page.version)
                 cache.settle(page)
         try:
             done(views)
@@ -343,17 +349,7 @@ class ObjectReader:
 
     def _fetch_told(self, version: Version) -> bool:
         room = self._ahead_budget - version.size
-        return self._cache.unread <= room and self._fetch_window(version, 0, version.size, self._told)
-
-    def _drop_told(self, version: Version) -> bool:
-        """Drops a file that readers have passed by."""
-        before = self._told.unread
-        page = self._cache.page(version, 0)
-        if page is not None and page.transfer is not None:
-            self._transfers.cancel(page.transfer)
-        elif page is not None and page.account is self._told:
-            self._cache.drop(page)
-        return self._told.unread < before
+        return self._cache.unread <= room and self._fetch_window(version, 0, version.size, self._look_ahead)
 
     # -- what has come ------------------------------------------------------------------------------------------------
 
@@ -365,7 +361,7 @@ class ObjectReader:
 
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
         if isinstance(error, (Changed, NotFound)):
-            self._cache.drop_version(transfer.version)
+            self._look_ahead.forget(transfer.version)
             self._machines.pop(transfer.version, None)
         try:
             if error is None:
@@ -374,7 +370,7 @@ class ObjectReader:
                 self._failed(transfer, reads, error)
         finally:
             self._pump()
-            self._told.ended(transfer.version)
+            self._look_ahead.ended(transfer.version, error)
 
     def _failed(self, transfer: Transfer, waiting: list[PendingRead], error: OssMountError) -> None:
         if not transfer.demand and not transfer.cancelled:

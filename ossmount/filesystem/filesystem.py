@@ -9,6 +9,7 @@ from ossmount.config import FilesystemConfig
 from ossmount.data.interface import Reader
 from ossmount.errors import Changed, InvalidArgument, IsDirectory, NameTooLong, NotFound, OssMountError, StaleNode
 from ossmount.filesystem import xattrs
+from ossmount.filesystem.ahead.targets import LARGEST
 from ossmount.filesystem.attributes import AttributeMaker
 from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, Kernel, ReadDone
 from ossmount.metadata.interface import Named, Namespace
@@ -34,11 +35,16 @@ class Filesystem:
         self._head = head
         self._attributes = AttributeMaker(config)
         self._kernel: Kernel | None = None
+        self._note: Callable[[Node], None] | None = None
         self._absent = Entry(0, None, config.negative_timeout, 0.0)
 
     def attach(self, kernel: Kernel) -> None:
         """From now on changes are told to this kernel."""
         self._kernel = kernel
+
+    def watch(self, note: Callable[[Node], None]) -> None:
+        """From now on note is told of each READ of the first bytes of a small file."""
+        self._note = note
 
     def changed(self, node: int, names: Sequence[tuple[int, bytes]]) -> None:
         """The namespace learned that a node's version is gone or a directory's names changed: the kernel must forget them."""
@@ -78,6 +84,8 @@ class Filesystem:
         if found.kind is Kind.DIRECTORY:
             done(IsDirectory(f"node {node} is a directory"))
             return
+        if offset == 0 and found.size <= LARGEST and self._note is not None:
+            self._note(found)
         version = Version(found.key, found.etag, found.size)
 
         def answer(result: Sequence[memoryview] | OssMountError) -> None:

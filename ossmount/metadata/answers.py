@@ -133,6 +133,16 @@ class Answers:
     def _absent(self, seen: float) -> Absent:
         return Absent(self._left(seen, self._config.negative_ttl))
 
+    def name_seen(self, parent: int, target: Target) -> bool:
+        """Whether anything was ever known of a name."""
+        coverage = self._tree.coverage(parent)
+        return max(coverage.at(target.stored), coverage.at(target.stored + b"/")) > _NEVER
+
+    def listing_seen(self, node: int, after: bytes) -> bool:
+        """Whether the names behind one were ever known."""
+        cursor = self.cursor(after)
+        return self._tree.coverage(node).reach(cursor.stored and cursor.stored + b"\0", _NEVER) is not None
+
     def node(self, node: int, since: float) -> Found | None:
         found = self._tree.current(node)
         if found is None or node in self.gone:

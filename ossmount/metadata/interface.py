@@ -17,6 +17,22 @@ class Named(NamedTuple):
     found: Found
 
 
+class KnownTree(Protocol):
+    """What the metadata store knows, without a request to OSS and however old it is: for guesses, never for answers."""
+
+    def parent_of(self, node: int) -> int:
+        """The directory in which the node has, or had, its name; raises StaleNode."""
+        ...
+
+    def known(self, directory: int, start: bytes, limit: int) -> tuple[Sequence[Node], bytes | None]:
+        """Some `limit` nodes in the order of their keys, and where to go on (b"" is the start, None the end)."""
+        ...
+
+    def known_behind(self, node: int, limit: int) -> Sequence[Node]:
+        """The nodes that follow one in its directory, at most `limit`."""
+        ...
+
+
 class Namespace(Protocol):
     """The tree below the mounted prefix."""
 

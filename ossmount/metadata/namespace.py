@@ -6,21 +6,24 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
-from ossmount.metadata import keys
+from ossmount.metadata import keys, snapshot
 from ossmount.metadata.answers import Answers
-from ossmount.metadata.builder import Builder
+from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
+from ossmount.metadata.loader import Loader
 from ossmount.metadata.refresher import Refresher, together
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
+from ossmount.metadata.uses import Uses
 from ossmount.model import Absent, Found, Kind, Node, Soon
 from ossmount.oss.interface import ObjectLister
 
@@ -52,6 +55,8 @@ class TreeNamespace:
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
+        self._builder: Builder | None = None
+        self._uses = Uses()
         self._store: Store
         self._tree: Tree
         self._refresher: Refresher
@@ -73,6 +78,8 @@ class TreeNamespace:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.run)
                 self._running = True
+                if self._config.snapshot is not None:
+                    await self.load(self._config.snapshot)
                 await self._refresher.run(started)
         finally:
             self._running = False
@@ -87,18 +94,24 @@ class TreeNamespace:
         target = keys.target_of(name)
         if target is None:
             return Absent(math.inf)
-        answer = self._answers.name(parent, target, math.inf)
-        if answer is None:
-            answer = self._stale.name(parent, target, lambda: self._lookup_slowly(parent, target))
+        answer: Found | Absent | None = self._answers.name(parent, target, math.inf)
+        if answer is not None:
+            self._uses.hits["lookup"] += 1
+            return answer
+        answer = self._stale.name(parent, target, lambda: self._lookup_slowly(parent, target))
+        self._uses.miss("lookup", seen=self._answers.name_seen(parent, target), given=answer is not None)
         return self._lookup_slowly(parent, target) if answer is None else answer
 
     def getattr(self, node: int) -> Soon[Found]:
         if node == ROOT:
             return self._tree_root()
         answer = self._answers.node(node, math.inf)
+        if answer is not None:
+            self._uses.hits["getattr"] += 1
+            return answer
         share = self._config.attr_ttl > 0
-        if answer is None:
-            answer = self._stale.node(node, lambda: self._getattr_slowly(node, share=share))
+        answer = self._stale.node(node, lambda: self._getattr_slowly(node, share=share))
+        self._uses.miss("getattr", seen=True, given=answer is not None)
         return self._getattr_slowly(node, share=share) if answer is None else answer
 
     async def revalidate(self, node: int) -> Found:
@@ -111,8 +124,11 @@ class TreeNamespace:
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self._tree.check_directory(node)
         rows = self._answers.names(node, after, math.inf, [])
-        if rows is None:
-            rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
+        if rows is not None:
+            self._uses.hits["list"] += 1
+            return rows
+        rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
+        self._uses.miss("list", seen=self._answers.listing_seen(node, after), given=rows is not None)
         return self._list_slowly(node, after) if rows is None else rows
 
     def name_of(self, node: int) -> bytes:
@@ -160,11 +176,47 @@ class TreeNamespace:
             count += len(names)
         return count
 
+    # -- metadata.interface.KnownTree
+
+    def parent_of(self, node: int) -> int:
+        return ROOT if node == ROOT else self._tree.location(node).parent
+
+    def known(self, directory: int, start: bytes, limit: int) -> tuple[Sequence[Node], bytes | None]:
+        make, _ = self._tree.maker(directory)
+        nodes: list[Node] = []
+        last = b""
+        with self._store.scan(directory, start) as (_, children):
+            for name, is_directory, child in children:
+                if len(nodes) >= limit and name != last:
+                    return nodes, name
+                last = name
+                unknown_target = not is_directory and self._tree.is_target(child) and not child.link_etag
+                if child.id not in self._answers.gone and not unknown_target:
+                    nodes.append(make(name, child, is_directory))
+        return nodes, None
+
+    def known_behind(self, node: int, limit: int) -> Sequence[Node]:
+        location = self._tree.location(node)
+        nodes, _ = self.known(location.parent, location.name, limit + 1)
+        return [each for each in nodes if each.id != node][:limit]
+
     async def build(self) -> int:
         """Lists everything below the mounted prefix into the store, with many requests at once; returns their number."""
-        before = self._refresher.lists
-        await Builder(self._tree, self._refresher).run()
-        return self._refresher.lists - before
+        self._builder = Builder(self._tree, self._refresher)
+        await self._builder.run()
+        return self._builder.progress().lists
+
+    def progress(self) -> Progress:
+        """How far the build is that was begun last."""
+        return Progress(0, 0, 0.0) if self._builder is None else self._builder.progress()
+
+    async def load(self, path: Path) -> int:
+        """Takes a snapshot over, unless this store has it already; returns the number of keys. Raises SnapshotError.
+
+        What was listed after the snapshot was made stays as it is.
+        """
+        header = await trio.to_thread.run_sync(snapshot.check, path)
+        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(path, header)
 
     def facts(self) -> dict[str, object]:
         if not self._running:
@@ -172,8 +224,10 @@ class TreeNamespace:
         refresher = self._refresher
         return {
             "store": self._store.facts(),
-            "lists": refresher.lists,
-            "heads": refresher.heads,
+            "lists": refresher.count("list"),
+            "heads": refresher.count("head"),
+            "requests": {kind: refresher.purposes(kind) for kind in ("list", "head")},
+            "cache": self._uses.facts(),
             "hidden_keys": refresher.hidden_count,
             "hidden_examples": sorted(refresher.hidden)[:10],
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -90,10 +91,18 @@ class Refresher:
         self._newer_than = -math.inf  # what was asked before is not believed any more
         self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
-        self.lists = 0
-        self.heads = 0
+        self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by what they were for
+        self.keys = 0  # shown by listings
         self.hidden_count = 0
         self.hidden: set[bytes] = set()  # the first of them
+
+    def count(self, kind: str) -> int:
+        """Requests made: "list" or "head"."""
+        return sum(self.purposes(kind).values())
+
+    def purposes(self, kind: str) -> dict[str, int]:
+        """The same by what they were for."""
+        return {what: number for (one, what), number in self.requests.items() if one == kind}
 
     async def run(self, started: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -108,9 +117,9 @@ class Refresher:
         """Makes an object's name known, most often also the directory of that name, and the siblings behind it."""
         start = keys.start_before(self._tree.prefix(directory) + stored)
         if directory in self._large:
-            await self.page(directory, start, b"/", share=share)
+            await self.page(directory, start, b"/", share=share, what="lookup")
         else:
-            await self.page(ROOT, start, b"", share=share, wanted=directory)
+            await self.page(ROOT, start, b"", share=share, wanted=directory, what="lookup")
         if self._filler.missed(directory) and self._nursery is not None:
             self._nursery.start_soon(self._fill, directory)
 
@@ -135,7 +144,7 @@ class Refresher:
             flight = _Flight(ROOT, start, self._tree.prefix(chunk.last))
             self._ahead.append(flight)
             ended = partial(self._walks.ended, parent, chunk)
-            ask = self._asking(ROOT, start, b"", chunk.first)
+            ask = self._asking(ROOT, start, b"", "walk_ahead", chunk.first)
             self._nursery.start_soon(self._run_flight, flight, flight, ask, ended)
 
     async def behind(self, directory: int, position: bytes, *, share: bool) -> None:
@@ -186,6 +195,8 @@ class Refresher:
 
     def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
         """Somebody lists the directory and it is known up to the position high: asks for pages that come soon."""
+        if newer_than >= self._clock():
+            return  # with a TTL of 0 nothing that comes early is of use
         self._newer_than = newer_than
         self._walk(directory, missed=False)
         stream = self._streams.get(directory)
@@ -198,17 +209,29 @@ class Refresher:
             if reach is None:
                 flight = _Flight(directory, prefix + name, prefix + end)
                 self._ahead.append(flight)
-                ask = self._asking(directory, flight.start, b"/", 0)
+                ask = self._asking(directory, flight.start, b"/", "listing_ahead")
                 self._nursery.start_soon(self._run_flight, flight, flight, ask)
 
-    async def page(self, directory: int, start_after: bytes, delimiter: bytes, *, share: bool, wanted: int = 0) -> None:
-        """One LIST below a directory from start_after (a whole key) on, for the sake of the directory `wanted`."""
+    async def page(
+        self,
+        directory: int,
+        start_after: bytes,
+        delimiter: bytes,
+        *,
+        share: bool,
+        wanted: int = 0,
+        what: str = "listing",
+    ) -> None:
+        """One LIST below a directory from start_after (a whole key) on, for the sake of the directory `wanted`.
+
+        `what` names in the counters what it was for.
+        """
         if share:
             for flight in self._ahead:
                 if flight.directory == directory and flight.start <= start_after < flight.end:
                     await flight.done.wait()
                     return  # whoever asked looks again whether it is enough
-        ask = self._asking(directory, start_after, delimiter, wanted)
+        ask = self._asking(directory, start_after, delimiter, what, wanted)
         await self._fly(("page", directory, start_after, delimiter), ask, share=share)
 
     def _asking(
@@ -216,27 +239,29 @@ class Refresher:
         directory: int,
         start_after: bytes,
         delimiter: bytes,
-        wanted: int,
-        ended: Callable[[bytes | None], None] | None = None,
+        what: str,
+        wanted: int = 0,
+        shown: Callable[[Split], None] | None = None,
     ) -> Callable[[], Awaitable[None]]:
-        """The request itself; `ended` is told the last key of the page, None when it ends the listing."""
+        """The request itself; `shown` is told what the page shows, once it is in the store."""
 
         async def ask() -> None:
             asked = self._clock()
             prefix = self._tree.prefix(directory)
-            self.lists += 1
+            self.requests["list", what] += 1
             answer = await self._lister.list_page(prefix, delimiter=delimiter, start_after=start_after, max_keys=PAGE)
             try:
                 split = split_page(prefix, delimiter, start_after, answer)
             except ValueError as failure:
                 raise Damaged(str(failure)) from failure
+            self.keys += len(answer.objects)
             self.note_hidden(split.hidden)
             self._learn(split, wanted or directory)
             if not delimiter:
                 self._walks.learn(split)
             await self._merge(directory, split, asked)
-            if ended is not None:
-                ended(split.last)
+            if shown is not None:
+                shown(split)
 
         return ask
 
@@ -267,7 +292,7 @@ class Refresher:
         async def ask() -> None:
             asked = self._clock()
             prefix = self._tree.prefix(directory)
-            self.lists += 1
+            self.requests["list", "directory_exists"] += 1
             answer = await self._lister.list_page(prefix + stored + b"/", max_keys=1)
             position = stored + b"/"
             exists = bool(answer.objects)
@@ -279,7 +304,7 @@ class Refresher:
     async def head(self, directory: int, stored: bytes) -> None:
         """One HEAD of an object, never shared: it is for those who want to know it now."""
         asked = self._clock()
-        self.heads += 1
+        self.requests["head", "revalidation"] += 1
         try:
             info = await self._lister.head(self._tree.prefix(directory) + stored)
         except NotFound:
@@ -289,7 +314,7 @@ class Refresher:
             # HEAD describes what a link points to; the link's own ETag stands in listings only.
             if self._tree.symlinks or known is None or known.object_type != "Symlink":
                 start = keys.start_before(self._tree.prefix(directory) + stored)
-                await self.page(ROOT, start, b"", share=False)
+                await self.page(ROOT, start, b"", share=False, what="revalidation")
                 known = self._tree.children(directory, stored).file
             if self._tree.symlinks or known is None:
                 return
@@ -325,11 +350,15 @@ class Refresher:
 
     async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
         """A flat page of all below a directory from a key on; its last key, None at the end."""
-        prefix = self._tree.prefix(directory)
-        last: list[bytes | None] = []
-        asking = self._asking(directory, start_after or keys.start_before(prefix), b"", 0, last.append)
-        await self._fly(("flat", directory, start_after), asking, share=False)  # shared, it would tell its end to one only
-        return last[0]
+        return (await self.flat_split(directory, start_after, "lookup_ahead")).last
+
+    async def flat_split(self, directory: int, start_after: bytes, what: str) -> Split:
+        """The same; all that the page shows."""
+        splits: list[Split] = []
+        start = start_after or keys.start_before(self._tree.prefix(directory))
+        asking = self._asking(directory, start, b"", what, shown=splits.append)
+        await self._fly("fill", asking, share=False)
+        return splits[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
         self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))

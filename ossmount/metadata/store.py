@@ -32,7 +32,7 @@ from ossmount.errors import Unavailable
 from ossmount.metadata import records
 from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.records import Child, Location
-from ossmount.metadata.transaction import NEXT_ID, Databases, Lookup, Transaction, read_children, read_range
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_range
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -175,6 +175,12 @@ class Store:
     def _read_coverage(self, txn: Any, number: int) -> Coverage:
         data = txn.get(records.pack_id(number), db=self._db.coverage)
         return Coverage() if data is None else Coverage.unpack(data)
+
+    def noted(self, name: bytes) -> bytes | None:
+        """What Transaction.note() kept under a name."""
+        with self._begin() as txn:
+            data = txn.get(NOTES + name, db=self._db.meta)
+        return None if data is None else bytes(data)
 
     def facts(self) -> dict[str, object]:
         with self._begin() as txn:

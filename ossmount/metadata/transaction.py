@@ -12,6 +12,7 @@ from ossmount.metadata.records import Child, Location
 from ossmount.model import ObjectInfo
 
 NEXT_ID = b"next_id"
+NOTES = b"note-"
 
 
 class Databases(NamedTuple):
@@ -184,6 +185,10 @@ class Transaction:
             self._txn.put(records.child_key(parent, name, False), unseen, db=self._db.children)
         self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [Change(parent, [name], [], False)]
+
+    def note(self, name: bytes, data: bytes) -> None:
+        """Keeps a few bytes beside the names, see Store.noted()."""
+        self._txn.put(NOTES + name, data, db=self._db.meta)
 
     def coverage(self, number: int) -> Coverage:
         data = self._txn.get(records.pack_id(number), db=self._db.coverage)

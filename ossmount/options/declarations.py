@@ -175,6 +175,15 @@ METADATA_DIR: Option[Path | None] = Option(
     "Where names and attributes are kept between mounts. Mounts of the same source share them.",
     computed="/var/cache/ossmount for root, else $XDG_CACHE_HOME/ossmount or ~/.cache/ossmount",
 )
+METADATA_SNAPSHOT: Option[Path | None] = Option(
+    "metadata_snapshot",
+    CACHING,
+    units.PATH,
+    None,
+    "A file of `ossmount metadata export`: its names and attributes are taken over before the mount answers, and nothing that "
+    "it holds is listed. They are believed for ever unless metadata_ttl says otherwise.",
+    computed="none",
+)
 
 MEMORY_LIMIT: Option[int | None] = Option(
     "memory_limit",
@@ -208,7 +217,7 @@ CONNECTIONS: Option[int] = Option(
     "connections",
     DATA,
     units.count(1, 4096),
-    64,
+    128,
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
 )
@@ -307,6 +316,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     METADATA_STALE,
     METADATA,
     METADATA_DIR,
+    METADATA_SNAPSHOT,
     MEMORY_LIMIT,
     READAHEAD_SIZE,
     READAHEAD_COUNT,

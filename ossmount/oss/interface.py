@@ -37,6 +37,22 @@ FetchProgress = Callable[[int], None]
 FetchDone = Callable[[OssMountError | None], None]
 
 
+#: Called exactly once for each store() that returned True, with an errno; 0: the file lies in the kernel's page cache.
+StoreDone = Callable[[int], None]
+
+
+class PageStorer(Protocol):
+    """Delivery into the kernel's page cache (FUSE_NOTIFY_STORE), by the processes that share the slab."""
+
+    def store(self, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> bool:
+        """Pushes a whole file of that size; False when there is no kernel to push to.
+
+        Until done is called, every READ of the node must be answerable from the slab without a fetch: the store may wait for
+        it. ENOENT is ordinary: the kernel does not know the node (any more).
+        """
+        ...
+
+
 class Fetcher(Protocol):
     """The data plane. Retries inside the deadline, then fails; calls back on the event loop's thread."""
 

@@ -216,15 +216,27 @@ class Workshop:
 
 
 @contextlib.contextmanager
+def device_for_all() -> Iterator[None]:
+    """/dev/fuse with the mode that udev gives it; a container without udev may have it for root only."""
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    if mode & 0o666 == 0o666:
+        yield
+        return
+    os.chmod("/dev/fuse", 0o666)
+    try:
+        yield
+    finally:
+        os.chmod("/dev/fuse", mode)
+
+
+@contextlib.contextmanager
 def workshop(user: str = "root") -> Iterator[Workshop]:
     """A workshop with a server of its own. Not in pytest's folder, which other users may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="ossmount-test-", dir="/tmp"))
     folder.chmod(0o755)
-    device = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    device = contextlib.nullcontext() if user == "root" else device_for_all()
     try:
-        if user != "root":
-            os.chmod("/dev/fuse", 0o666)  # as udev sets it; a container without udev may have it for root only
-        with EmulatedServer(folder / "server") as server:
+        with device, EmulatedServer(folder / "server") as server:
             server.store.create_bucket(BUCKET)
             made = Workshop(folder, server, user)
             for name in ("state", "metadata"):
@@ -233,7 +245,6 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
                     os.chown(folder / name, NOBODY, NOBODY)
             yield made
     finally:
-        os.chmod("/dev/fuse", device)
         left = [path for path in folder.iterdir() if find_mount(str(path)) is not None]
         if left:
             raise AssertionError(f"still mounted: {left}")

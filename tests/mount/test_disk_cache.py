@@ -33,8 +33,9 @@ def facts(mount: Mount) -> dict[str, Any]:
 
 
 def options(shop: Workshop, *more: str) -> list[str]:
-    """So much memory that nothing is left unwritten for want of it: what waits to be written is held in memory."""
-    return ["--cache-dir", str(shop.folder / "cache"), "--memory-limit", "256M", *more]
+    """So much memory that nothing is left unwritten for want of it: what waits to be written is held in memory. And it does
+    not depend on how full the disk is."""
+    return ["--cache-dir", str(shop.folder / "cache"), "--cache-free-space", "0", "--memory-limit", "256M", *more]
 
 
 def written(mount: Mount) -> None:

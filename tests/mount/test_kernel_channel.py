@@ -22,6 +22,7 @@ from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.config import ChannelConfig
 from ossmount.errors import Changed
 from ossmount.filesystem.interface import ReadDone
+from tests.mount.support import device_for_all
 from tests.unit.channel.memory_filesystem import MemoryFilesystem, Tree, sleep_a_little
 
 LIMIT = 60.0  # seconds; against hangs only
@@ -611,18 +612,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def device_for_all() -> Iterator[None]:
-    """/dev/fuse as udev sets it up; a container without udev may have it for root only."""
-    mode = os.stat(mounting.DEVICE).st_mode
-    os.chmod(mounting.DEVICE, 0o666)
-    yield
-    os.chmod(mounting.DEVICE, mode & 0o7777)
-
-
-@pytest.mark.usefixtures("device_for_all")
 def test_an_ordinary_user_mounts_through_fusermount3() -> None:
-    with tempfile.TemporaryDirectory(prefix="ossmount-test-") as directory:
+    with device_for_all(), tempfile.TemporaryDirectory(prefix="ossmount-test-", dir="/tmp") as directory:
         mountpoint = Path(directory, "mount")
         mountpoint.mkdir()
         os.chown(directory, 65534, 65534)

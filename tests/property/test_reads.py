@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,8 +34,10 @@ class Reads(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
-        while self.pending:
-            self.world.fetcher.complete()
+        while self.pending or self.world.kernel.pending:
+            self.world.fetcher.complete_all()
+            if self.world.kernel.pending:
+                self.world.kernel.end()
         self.all_answers_are_right()
         assert not self.reads, "a read was never answered"
         facts = self.world.reader.facts()
@@ -88,11 +92,26 @@ class Reads(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(st.integers(0, 4), max_size=8))
     def prefetch(self, numbers: list[int]) -> None:
-        self.world.reader.prefetch([self.versions[number % len(self.versions)] for number in numbers])
+        for number in numbers:
+            self.world.prefetch(self.versions[number % len(self.versions)], node=number)
 
-    @rule()
-    def clear_prefetch(self) -> None:
-        self.world.reader.clear_prefetch()
+    @rule(number=st.integers(0, 4))
+    def give_back(self, number: int) -> None:
+        self.world.reader.give_back(self.versions[number % len(self.versions)])
+
+    @precondition(lambda self: hasattr(self, "world") and self.world.kernel.pending)
+    @rule(code=st.sampled_from([0, 0, errno.ENOENT, errno.EIO]))
+    def end_store(self, code: int) -> None:
+        self.world.kernel.end(code)
+
+    @invariant()
+    def what_is_stored_is_right_and_answerable(self) -> None:
+        """A store may wait for a READ of its node: such a READ must not need a fetch."""
+        for store in self.world.kernel.pending if hasattr(self, "world") else ():
+            version = self.versions[store.node % len(self.versions)]
+            assert store.data == self.world.data(version, 0, version.size)
+            answer = self.world.read(version, 0, version.size)
+            assert answer.data == store.data
 
     @rule()
     def end_cancelled(self) -> None:
@@ -124,7 +143,7 @@ class Reads(RuleBasedStateMachine):
 
     @invariant()
     def no_read_waits_for_nothing(self) -> None:
-        if hasattr(self, "world") and not self.pending:
+        if hasattr(self, "world") and not self.pending and not self.world.kernel.pending:
             assert all(not answer.waiting for *_, answer in self.reads)
 
     @invariant()

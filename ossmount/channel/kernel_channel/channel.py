@@ -20,6 +20,7 @@ from typing import Any
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import init, interrupts, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
@@ -96,7 +97,8 @@ class KernelChannel:
                 nursery.cancel_scope.cancel()
         finally:
             self._ended = self._ended or "stopped"
-            # first of all: it fails what is still in hand, which frees every process that waits for an answer
+            self._notifier.revoke()
+            # before all that takes time: it fails what is still in hand, which frees every process that waits for an answer
             trio.lowlevel.notify_closing(fd)
             self._device.close()
             with trio.CancelScope(shield=True):
@@ -148,6 +150,11 @@ class KernelChannel:
         return facts
 
     # -- more, for the daemon and for tests
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device of this connection until it ends; never where the kernel keeps no pages (direct_io)."""
+        if not self._config.direct_io:
+            self._notifier.lend_to(borrower)
 
     def requests(self) -> dict[str, int]:
         """How many requests of each kind the kernel made; UNKNOWN are opcodes that this channel does not know."""

@@ -23,6 +23,7 @@ from pathlib import Path
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.protocol import Notify
 
@@ -175,6 +176,11 @@ class Notifier:
         self.process: trio.Process | None = None
         self.own_device = False
         self._wanted = trio.Event()
+        self._borrower: Borrower | None = None
+        self._lent = False
+        self._fd = -1  # while the process runs
+        # A pipe whose end of file tells the process that nobody has a lent device any more: (its end, that of the borrowers).
+        self._guard: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Notifier {self.entries!r} {self.nodes!r}>"
@@ -186,6 +192,22 @@ class Notifier:
     def invalidate_node(self, node: int) -> None:
         self._wanted.set()
         self.nodes.put(pack_node(node))
+
+    def lend_to(self, borrower: Borrower) -> None:
+        """Lends a device, as soon as the process runs: it frees a borrower that waits in the kernel when the daemon is gone."""
+        self._borrower = borrower
+        self._wanted.set()
+        self._lend()
+
+    def revoke(self) -> None:
+        """The connection ends: what is lent comes back."""
+        if self._lent and self._borrower is not None:
+            self._borrower.revoke()
+        self._borrower = None
+        if self._guard is not None:
+            for end in self._guard:
+                os.close(end)
+        self._guard = None
 
     def after_entries(self, then: Callable[[], None]) -> None:
         """Calls then once the kernel has been told of the names queued so far, at once when there are none.
@@ -223,6 +245,7 @@ class Notifier:
         lifeline, ours = os.pipe()
         try:
             device = self._device(fd)
+            self._guard = self._guard or os.pipe()
             try:
                 await self._start(device, lifeline, [theirs for _, theirs in pairs])
             finally:
@@ -230,6 +253,8 @@ class Notifier:
                 os.close(lifeline)
                 for _, theirs in pairs:
                     theirs.close()
+            self._fd = fd
+            self._lend()
             async with trio.open_nursery() as nursery:
                 for lane, (mine, _) in zip(self.lanes, pairs, strict=True):
                     stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
@@ -237,6 +262,7 @@ class Notifier:
                     nursery.start_soon(lane.receive, stream, nursery.cancel_scope)
                     nursery.start_soon(lane.release_late)
         finally:
+            self._fd = -1
             os.close(ours)
             for mine, _ in pairs:
                 mine.close()
@@ -252,8 +278,21 @@ class Notifier:
         self.own_device = True
         return clone
 
+    def _lend(self) -> None:
+        """Once, while the process runs that would free the borrower; not where a device of its own cannot be had."""
+        if self._borrower is None or self._lent or self._fd < 0 or self._guard is None or not self.own_device:
+            return
+        try:
+            device = clone_device(self._fd)
+        except (OSError, mounting.MountError) as failure:
+            log.info("no device is lent: %s", failure)
+            return
+        self._lent = True
+        self._borrower.lend(device, os.dup(self._guard[1]))
+
     async def _start(self, device: int, lifeline: int, lanes: list[socket.socket]) -> None:
-        numbers = [device, lifeline, *(lane.fileno() for lane in lanes)]
+        assert self._guard is not None
+        numbers = [device, lifeline, self._guard[0], *(lane.fileno() for lane in lanes)]
         program = str(Path(__file__).with_name("notify_process.py"))
         command = [sys.executable, "-I", "-S", program, *map(str, numbers)]
         for lane in lanes:
@@ -268,6 +307,7 @@ class Notifier:
 
     async def end(self) -> None:
         """Waits a while for the process, which ends by itself; to be called after run() and after the device was closed."""
+        self.revoke()
         if self.process is None:
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL):

@@ -8,10 +8,11 @@ LOOKUP holds. Hence
   hand, which frees the writer;
 - when the daemon is gone and a writer still waits, the requests that nobody read yet are failed here.
 
-usage: notify_process.py DEVICE LIFELINE LANE...
-DEVICE is a descriptor of /dev/fuse; LIFELINE a pipe that ends with the daemon; each LANE a stream socket with a thread of
-its own, so that one may wait while the others go on. A lane carries whole notifications one after another and gets a
-4-byte errno back for each (0: done).
+usage: notify_process.py DEVICE LIFELINE GUARD LANE...
+DEVICE is a descriptor of /dev/fuse; LIFELINE a pipe that ends with the daemon; GUARD one that ends when no other process
+of the daemon writes notifications any more (fetch processes do); each LANE a stream socket with a thread of its own, so that
+one may wait while the others go on. A lane carries whole notifications one after another and gets a 4-byte errno back for
+each (0: done).
 """
 
 from __future__ import annotations
@@ -68,12 +69,19 @@ def serve(device: int, lane: socket.socket) -> None:
         return  # the daemon is gone; the main thread hears of it through the lifeline
 
 
-def refuse_requests(device: int, writers: list[threading.Thread]) -> None:
-    """Fails every request that waits to be read, until the writers are free or the connection has ended."""
+def has_ended(pipe: int) -> bool:
+    """Whether nobody can write to the pipe any more."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def refuse_requests(device: int, guard: int, writers: list[threading.Thread]) -> None:
+    """Fails every request that waits to be read, until all writers are free or the connection has ended."""
     os.set_blocking(device, False)
     poll = select.poll()
     poll.register(device, select.POLLIN)
-    while any(writer.is_alive() for writer in writers):
+    while any(writer.is_alive() for writer in writers) or not has_ended(guard):
         poll.poll(PATIENCE)
         try:
             request = os.read(device, READ_SIZE)
@@ -89,7 +97,7 @@ def refuse_requests(device: int, writers: list[threading.Thread]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    device, lifeline, *lanes = map(int, arguments)
+    device, lifeline, guard, *lanes = map(int, arguments)
     writers = [
         threading.Thread(target=serve, args=(device, socket.socket(fileno=lane)), daemon=True, name=f"lane {lane}")
         for lane in lanes
@@ -100,7 +108,7 @@ def main(arguments: list[str]) -> None:
         pass
     for writer in writers:
         writer.join(PATIENCE / 1000)
-    refuse_requests(device, writers)
+    refuse_requests(device, guard, writers)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class DiskCache:
         self._fetcher = fetcher
         self._store = config.store
         self._slow_after = config.slow_after
+        self._end_within = config.end_within
         self._clock = clock
         self._places = Places([str(directory) for directory in config.directories], clock)
         settings: dict[str, Any] = {
@@ -151,14 +152,31 @@ class DiskCache:
     # ---- daemon
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Owns the disk processes until cancelled. A mount never waits for them, nor ends with them."""
+        """Owns the disk processes until cancelled, then lets them write what waits, for a moment.
+
+        A mount never waits for them to start, nor ends with them.
+        """
         reader, writer = trio.Event(), trio.Event()
+        helpers = trio.CancelScope(shield=True)
+
+        async def run_helpers() -> None:
+            with helpers:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._reader.run, reader.set)
+                    nursery.start_soon(self._writer.run, writer.set)
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._reader.run, reader.set)
-            nursery.start_soon(self._writer.run, writer.set)
-            await reader.wait()
-            await writer.wait()
-            started()
+            nursery.start_soon(run_helpers)
+            try:
+                await reader.wait()
+                await writer.wait()
+                started()
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(self._end_within, shield=True):
+                    while self._writes:
+                        await trio.sleep(0.01)
+                helpers.cancel()
 
     def pids(self) -> list[int]:
         return [helper.process.pid for helper in (self._reader, self._writer) if helper.process is not None]

@@ -113,6 +113,7 @@ class Keeper:
         self._mark = 0  # length of `written` when _counted was true
         self._next_scan = 0.0
         self._evicted = (0, 0)  # entries, bytes
+        self._reported: dict[str, Any] = {}
 
     def allows(self, length: int) -> bool:
         """Whether so many bytes may be written now. Raises OSError."""
@@ -132,6 +133,7 @@ class Keeper:
             try:
                 self.turn()
             except OSError as error:
+                self._reported = {}  # it is told again when it goes well
                 self._report({"keeper_error": os.strerror(error.errno or 0)})
             self._wake.wait(TURN)
             self._wake.clear()
@@ -146,7 +148,10 @@ class Keeper:
             self._used = None if counted is None else counted + max(0, mark - marked) * MIB
         else:
             self._keep(mark)
-        self._report({"used": self._used, "evicted": self._evicted[0], "evicted_bytes": self._evicted[1]})
+        state = {"used": self._used, "evicted": self._evicted[0], "evicted_bytes": self._evicted[1]}
+        if state != self._reported:
+            self._reported = state
+            self._report(state)
 
     def _keep(self, mark: int) -> None:
         """The turn of the one who holds the lock."""

@@ -58,6 +58,10 @@ class Owner(Protocol):
 
     def progressed(self, job: Job) -> None: ...
 
+    def answering(self, seconds: float) -> None:
+        """An answer has begun, so long after its request."""
+        ...
+
     def closed(self, connection: Connection) -> None:
         """The connection's descriptor is about to be closed."""
         ...
@@ -199,8 +203,10 @@ class Connection:
                 if self._interim > _MAX_INTERIM or taken[0].status == 101:
                     raise Malformed("an unexpected interim answer")
                 taken = self._heads.feed(taken[1])
+            asked = self.expires - self._timeouts.first_byte
             self.expires = now + self._timeouts.stall
             if taken is not None:
+                self._owner.answering(now - asked)
                 self._begin_body(*taken, now)
                 return
 

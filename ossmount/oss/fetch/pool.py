@@ -24,8 +24,8 @@ from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
 from ossmount.oss.fetch.settings import WorkerSettings
-from ossmount.oss.fetch.slot import Pending, Slot
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
+from ossmount.oss.fetch.slot import Loan, Pending, Slot
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 
 _log = logging.getLogger(__name__)
 
@@ -68,11 +68,14 @@ class FetchPool:
         self._number = 0
         self._where: dict[int, Slot] = {}
         self._closed = False
+        self._loan = Loan()
 
         def start() -> FetchProcess:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
-        self._slots = [Slot(index, start, self._where, self._credentials_message, self._renewed) for index in range(count)]
+        self._slots = [
+            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan) for index in range(count)
+        ]
 
     def __repr__(self) -> str:
         return f"<FetchPool of {len(self._slots)} processes, {len(self._where)} fetches>"
@@ -111,6 +114,32 @@ class FetchPool:
         if slot is not None:
             slot.cancel(number)
 
+    # ---- PageStorer
+
+    def store(self, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> bool:
+        """Pushes a whole file into the kernel's page cache; False while no device is lent."""
+        if not self._loan.descriptors or self._closed:
+            return False
+        self._number = number = self._number + 1
+        slot = self._slots[number % len(self._slots)]
+        if slot.process is None:
+            return False
+        slot.store(number, node, size, targets, done)
+        return True
+
+    def lend(self, device: int, guard: int) -> None:
+        """Takes over a device of the kernel's connection and the guard, which the processes hold as long as they may store."""
+        self.revoke()
+        self._loan.descriptors = [device, guard]
+
+    def revoke(self) -> None:
+        """No more stores: the mount ends. What is being stored ends as soon as the READs in hand are answered or failed."""
+        for descriptor in self._loan.descriptors:
+            os.close(descriptor)
+        self._loan.descriptors = []
+        for slot in self._slots:
+            slot.revoke()
+
     # ---- daemon
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -127,12 +156,17 @@ class FetchPool:
                 started()
         finally:
             self._closed = True
+            self.revoke()
             for slot in self._slots:
                 slot.abandon(Unavailable("the fetch processes are shut down"))
 
     def pids(self) -> list[int]:
         """Of the processes that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    def latency(self) -> float | None:
+        """Seconds until the first byte of an answer, of the process that has it soonest; None before the first answers."""
+        return min((slot.latency for slot in self._slots if slot.latency is not None), default=None)
 
     def facts(self) -> dict[str, object]:
         """Counters since the start and what is under way."""
@@ -147,6 +181,8 @@ class FetchPool:
         totals["pids"] = self.pids()
         totals["restarts"] = sum(slot.restarts for slot in self._slots)
         totals["outstanding"] = len(self._where)
+        latency = self.latency()
+        totals["latency_ms"] = None if latency is None else round(latency * 1e3, 2)
         return totals
 
     def _credentials_message(self) -> wire.Message:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -13,7 +15,7 @@ import trio
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,13 @@ class Pending:
     cancelled: bool = False
 
 
+@dataclass(slots=True)
+class Loan:
+    """The device and the guard that are lent to all processes of the pool; empty while there is no kernel to store into."""
+
+    descriptors: list[int] = field(default_factory=list)
+
+
 class Slot:
     """Lives as long as the pool, and starts a new process whenever one ends. See the pool on concurrency."""
 
@@ -56,12 +65,16 @@ class Slot:
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
+        loan: Loan,
     ) -> None:
         self._index = index
         self._start = start
         self._where = where
         self._credentials_message = credentials_message
         self._renewed = renewed
+        self._loan = loan
+        self._lent = False  # the process that runs now has the device
+        self._stores: dict[int, StoreDone] = {}
         self._pending: dict[int, Pending] = {}
         self._outbox: list[wire.Message] = []
         self._wake = trio.lowlevel.ParkingLot()
@@ -70,6 +83,7 @@ class Slot:
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
         self.restarts = 0
+        self.latency: float | None = None  # seconds until the first byte of an answer
         self.counters: dict[str, int] = {}
         self.former_counters: dict[str, int] = {}  # of the processes that ended
 
@@ -90,6 +104,16 @@ class Slot:
     def cancel(self, number: int) -> None:
         self._pending[number].cancelled = True
         self._tell((wire.CANCEL, number))
+
+    def store(self, number: int, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> None:
+        self._stores[number] = done
+        self._tell((wire.STORE, number, node, size, targets))
+
+    def revoke(self) -> None:
+        """The loan has ended."""
+        if self._lent:
+            self._lent = False
+            self._tell((wire.REVOKE,))
 
     def tell_credentials(self) -> None:
         self._tell(self._credentials_message())
@@ -124,6 +148,7 @@ class Slot:
     async def _run_once(self) -> int:
         """One process from start to end; its exit status."""
         self._answered = False
+        self._lent = False
         self.process = process = self._start()
         self._outbox.insert(0, self._credentials_message())
         try:
@@ -135,6 +160,9 @@ class Slot:
         finally:
             status = await process.end()
             self.process = None
+            stores, self._stores = self._stores, {}
+            for done in stores.values():
+                _guarded(done, errno.EIO)
             for name, value in self.counters.items():
                 self.former_counters[name] = self.former_counters.get(name, 0) + value
             self.counters = {}
@@ -146,6 +174,8 @@ class Slot:
         while True:
             if not self._outbox:
                 await self._wake.park()
+            if self._loan.descriptors and not self._lent:
+                self._lend(control)
             messages, self._outbox = self._outbox, []
             unsent = memoryview(wire.pack(messages))
             while unsent:
@@ -156,6 +186,14 @@ class Slot:
                 except OSError as error:
                     _log.debug("fetch process %d takes no more: %s", self._index, error)
                     return  # _read() sees the end
+
+    def _lend(self, control: socket.socket) -> None:
+        """Hands the device over in front of what needs it. When the socket is full, with what is sent next."""
+        try:
+            socket.send_fds(control, [wire.pack([(wire.LEND,)])], self._loan.descriptors)
+            self._lent = True
+        except OSError as error:
+            _log.debug("fetch process %d is not lent the device now: %s", self._index, error)
 
     async def _read(self, process: FetchProcess) -> None:
         """Takes reports until the process ends."""
@@ -193,6 +231,10 @@ class Slot:
             pending = self._pending.get(message[1])
             if pending is not None and pending.progress is not None:
                 _guarded(pending.progress, message[2])
+        elif kind == wire.STORED:
+            _guarded(self._stores.pop(message[1], _nobody), message[2])
+        elif kind == wire.LATENCY:
+            self.latency = message[1]
         elif kind == wire.COUNTERS:
             self.counters = message[1]
         elif kind == wire.READY:
@@ -243,6 +285,10 @@ def _start_message(number: int, pending: Pending) -> wire.Message:
     key, etag, size = version
     wants_progress = pending.progress is not None
     return (wire.START, number, key, etag, size, start, length, targets, pending.demand, wants_progress, pending.deadline)
+
+
+def _nobody(code: int) -> None:
+    """Of a store that its process's end was taken for the end of."""
 
 
 def _guarded(callback: Callable[..., None], argument: object) -> None:

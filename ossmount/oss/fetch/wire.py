@@ -9,10 +9,15 @@ daemon to process:
     (START, number, key, etag, size, start, length, targets, demand, progress, deadline)
     (PROMOTE, number, deadline)
     (CANCEL, number)
+    (LEND,)                                        with a device and a guard (SCM_RIGHTS), in a frame of its own
+    (REVOKE,)                                      close them
+    (STORE, number, node, size, targets)           push a whole file into the kernel's page cache
 process to daemon:
     (READY,)                                       once, after CONFIGURE
     (DONE, number, failure, text)                  failure: a name of FAILURES, "" for success
     (PROGRESS, number, bytes)
+    (STORED, number, errno)                        0: done
+    (LATENCY, seconds)                             until the first byte of an answer, now and then
     (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
@@ -36,6 +41,11 @@ READY: Final = 5
 DONE: Final = 6
 PROGRESS: Final = 7
 COUNTERS: Final = 8
+LEND: Final = 9
+REVOKE: Final = 10
+STORE: Final = 11
+STORED: Final = 12
+LATENCY: Final = 13
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

@@ -16,6 +16,7 @@ from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch import backoff, wire
 from ossmount.oss.fetch.connection import Connection, State, Timeouts
+from ossmount.oss.fetch.delivery import Delivery, Latency
 from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
@@ -53,6 +54,9 @@ class Worker:
         self.scratch = memoryview(bytearray(_SCRATCH))
         self.tls_session: ssl.SSLSession | None = None
         self._slab = slab
+        self._delivery = Delivery(slab)
+        self._latency = Latency()
+        self._descriptors: list[int] = []  # received, for the LEND that comes
         self._control = control
         self._unpacker = wire.Unpacker()
         self._outgoing: list[wire.Message] = []
@@ -110,7 +114,8 @@ class Worker:
     def _listen(self) -> bool:
         """Takes the daemon's messages; False when it is gone."""
         try:
-            data = self._control.recv(_MESSAGES)
+            data, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGES, 2)
+            self._descriptors += descriptors
         except (BlockingIOError, InterruptedError):
             return True
         except ConnectionResetError:
@@ -123,6 +128,14 @@ class Worker:
                 self._promote(message[1], message[2])
             elif kind == wire.CANCEL:
                 self._cancel(message[1])
+            elif kind == wire.STORE:
+                _, number, node, size, targets = message
+                self._outgoing.append((wire.STORED, number, self._delivery.store(node, size, targets)))
+            elif kind == wire.LEND:
+                self._delivery.lend(self._descriptors)
+                self._descriptors = []
+            elif kind == wire.REVOKE:
+                self._delivery.revoke()
             elif kind == wire.CREDENTIALS:
                 self._credentials = Credentials(*message[1:])
                 self._generation += 1
@@ -213,6 +226,11 @@ class Worker:
     def progressed(self, job: Job) -> None:
         job.reported = job.scatter.received
         self._outgoing.append((wire.PROGRESS, job.number, job.reported))
+
+    def answering(self, seconds: float) -> None:
+        estimate = self._latency.add(seconds)
+        if estimate is not None:
+            self._outgoing.append((wire.LATENCY, estimate))
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection.fileno(), None)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from ossmount.control.client import ControlError, ask
-from ossmount.control.server import ControlServer
+from ossmount.control.server import ControlServer, Conversation
 from ossmount.control.sockets import address
 
 LIMIT = 30.0  # seconds, against hanging only
@@ -138,3 +138,55 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
         listener.listen(1)
         with pytest.raises(ControlError, match="does not answer within"):
             ask(path, "status", timeout=0.05)
+
+
+def test_a_talk_lasts_as_long_as_its_client(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    ended = trio.Event()
+
+    async def repeat(request: dict[str, Any], conversation: Conversation) -> None:
+        while request is not None:
+            await conversation.send({"heard": request})
+            following = await conversation.receive()
+            if following is None:
+                ended.set()
+                return
+            request = following
+
+    async def main() -> None:
+        server = ControlServer(path, {"echo": echo}, {"repeat": repeat})
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lambda task_status: server.run(task_status.started))
+                stream = await trio.open_unix_socket(str(path))
+                await stream.send_all(b'{"command": "echo"}\n{"command": "repeat"}\n{"command": "more", "n": 1}\n')
+                received = b""
+                while received.count(b"\n") < 3:
+                    received += await stream.receive_some()
+                heard = [json.loads(line)["heard"] for line in received.splitlines()]
+                assert heard == [{"command": "echo"}, {"command": "repeat"}, {"command": "more", "n": 1}]
+                await stream.aclose()
+                await ended.wait()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_talk_that_fails_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+
+    async def broken(request: dict[str, Any], conversation: Conversation) -> None:
+        raise LookupError("no luck")
+
+    async def main() -> None:
+        server = ControlServer(path, {}, {"broken": broken})
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lambda task_status: server.run(task_status.started))
+                with pytest.raises(ControlError, match="LookupError: no luck"):
+                    await trio.to_thread.run_sync(lambda: ask(path, "broken", timeout=LIMIT))
+                with pytest.raises(ControlError, match="unknown command 'x'; there are: broken"):
+                    await trio.to_thread.run_sync(lambda: ask(path, "x", timeout=LIMIT))
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)

@@ -62,3 +62,30 @@ def test_what_is_not_understood_is_no_limit(tmp_path: Path, text: str) -> None:
 
 def test_this_machine_has_some_memory() -> None:
     assert memory.LEAST_LIMIT <= memory.default_limit() <= memory.DEFAULT_LIMIT
+
+
+def test_available_memory_is_what_the_machine_and_all_cgroups_leave(tmp_path: Path) -> None:
+    limits = {
+        "sys/fs/cgroup/pod/memory.max": f"{8 * GIB}\n",
+        "sys/fs/cgroup/pod/memory.current": f"{6 * GIB}\n",
+        "sys/fs/cgroup/pod/memory.stat": f"anon {GIB}\ninactive_file {2 * GIB}\nactive_file {GIB}\n",
+        "sys/fs/cgroup/pod/container/memory.max": "max\n",
+        "sys/fs/cgroup/pod/container/memory.current": f"{GIB}\n",
+    }
+    root = machine(tmp_path, "0::/pod/container\n", limits)
+    (root / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {30 * GIB // 1024} kB\n")
+    assert memory.available_memory(root) == 5 * GIB
+    (root / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {3 * GIB // 1024} kB\n")
+    assert memory.available_memory(root) == 3 * GIB
+
+
+def test_available_memory_in_version_1_and_of_nothing(tmp_path: Path) -> None:
+    limits = {
+        "sys/fs/cgroup/memory/box/memory.limit_in_bytes": f"{2 * GIB}\n",
+        "sys/fs/cgroup/memory/box/memory.usage_in_bytes": f"{2 * GIB}\n",
+        "sys/fs/cgroup/memory/box/memory.stat": f"total_inactive_file {GIB}\ntotal_active_file 0\n",
+    }
+    root = machine(tmp_path, "5:memory:/box\n", limits)
+    (root / "proc/meminfo").write_text(f"MemAvailable: {30 * GIB // 1024} kB\n")
+    assert memory.available_memory(root) == GIB
+    assert memory.available_memory(tmp_path / "nothing") == 0

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ossmount.config import DataConfig
+from ossmount.data.interface import Outcome
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -119,6 +120,38 @@ class FakeFetcher:
         return [fetch.range for fetch in self.pending]
 
 
+@dataclass
+class Store:
+    """One file on its way into the kernel's page cache."""
+
+    node: int
+    data: bytes
+    done: StoreDone
+
+
+class FakeKernel:
+    """Implements PageStorer; copies what it is given. `pending` holds what is being stored, oldest first."""
+
+    def __init__(self, slab: Slab) -> None:
+        self.slab = slab
+        self.present = True
+        self.pending: list[Store] = []
+
+    def store(self, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> bool:
+        if not self.present:
+            return False
+        data = b"".join(bytes(self.slab.view[offset : offset + length]) for offset, length in targets)
+        assert len(data) == size
+        self.pending.append(Store(node, data, done))
+        return True
+
+    def end(self, code: int = 0) -> Store:
+        """The oldest store has ended."""
+        store = self.pending.pop(0)
+        store.done(code)
+        return store
+
+
 class Answer:
     """A ReadDone that copies what it is given."""
 
@@ -146,7 +179,8 @@ class World:
         self.slab = Slab(memory)
         self.fetcher = FakeFetcher(self.slab)
         config = DataConfig(memory, readahead_size, readahead_count)
-        self.reader = ObjectReader(self.slab, self.fetcher, config, clock=lambda: self.now)
+        self.kernel = FakeKernel(self.slab)
+        self.reader = ObjectReader(self.slab, self.fetcher, config, clock=lambda: self.now, storer=self.kernel)
 
     def __enter__(self) -> World:
         return self
@@ -162,6 +196,11 @@ class World:
 
     def data(self, version: Version, offset: int, size: int) -> bytes:
         return self.fetcher.objects[version][offset : offset + size]
+
+    def prefetch(self, version: Version, node: int = 0) -> list[Outcome] | None:
+        """What becomes of it is added to the list; None: there was no room."""
+        outcomes: list[Outcome] = []
+        return outcomes if self.reader.prefetch(version, node, outcomes.append) else None
 
     def read(self, version: Version, offset: int, size: int) -> Answer:
         answer = Answer()

@@ -394,7 +394,7 @@ def test_facts_tell_what_happened() -> None:
         waiting = [world.read(version, 0, 4096), world.read(version, 8192, 4096)]
         world.fetcher.complete()
         world.read(version, 0, 4096)
-        world.reader.prefetch([other])
+        world.prefetch(other)
         facts = world.reader.facts()
         assert all(answer.data is not None for answer in waiting)
         assert (facts["misses"], facts["joined"], facts["hits"], facts["fetches"], facts["transfers"]) == (1, 1, 1, 2, 1)

@@ -531,3 +531,33 @@ def test_a_head_that_overlaps_the_end_of_a_version_does_not_make_its_name_absent
             assert latest.size == 3
 
     run(main)
+
+
+def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(FakeLister([b"d/x", b"e"]), tmp_path, negative_ttl=60.0) as namespace:
+            facts = namespace.facts()
+            assert facts["cache"] == {"hits": {}, "misses": {}}
+            entry = await found(namespace, b"e")  # a miss: nothing is known yet
+            await soon(namespace.lookup(1, b"none"))
+            await list_all(namespace, 1)  # what stands before "e" is not known
+            await soon(namespace.getattr(entry.node.id))
+            jump(61)
+            await found(namespace, b"e")
+            jump(61)
+            await list_all(namespace, 1)
+            jump(61)
+            await soon(namespace.getattr(entry.node.id))
+            facts = namespace.facts()
+            assert facts["cache"] == {
+                "hits": {"lookup": 1, "list": 2, "getattr": 1},
+                "misses": {
+                    "lookup": {"unknown": 1, "expired": 1},
+                    "list": {"unknown": 1, "expired": 1},
+                    "getattr": {"expired": 1},
+                },
+            }
+            assert facts["requests"] == {"list": {"lookup": 3, "listing": 2}, "head": {}}
+            assert facts["lists"] == 5
+
+    run(main)

@@ -356,6 +356,32 @@ def test_a_writer_that_is_behind_holds_no_more_than_its_share(tmp_path: Path) ->
     run(test)
 
 
+def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
+    async def test() -> None:
+        first = DiskWorld([tmp_path])
+        async with running(first):
+            for number in range(10):
+                await first.read(first.add(MIB, f"object {number}"))
+        second = DiskWorld([tmp_path])
+        async with running(second):
+            for number in range(10):
+                assert await second.check(second.add(MIB, f"object {number}")) == 0
+
+    run(test)
+
+
+def test_the_end_does_not_wait_for_a_writer_that_hangs(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = DiskWorld([tmp_path], end_within=0.1)
+        async with running(world):
+            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            await world.read(world.add(MIB))
+            assert world.facts["writing"] == 1
+        assert world.facts["writing"] == 0 and world.cache.pids() == []
+
+    run(test)
+
+
 def test_several_folders_share_the_objects(tmp_path: Path) -> None:
     async def test() -> None:
         folders = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]

@@ -61,7 +61,7 @@ class DiskWorld:
         self.cache = DiskCache(
             self.fetcher,
             self.slab,
-            DiskConfig(tuple(directories), STORE, **{"free_space": 0, "slow_after": 2 * LIMIT, **config}),
+            DiskConfig(tuple(directories), STORE, **{"free_space": 0, "slow_after": 2 * LIMIT, "end_within": LIMIT, **config}),
             clock=lambda: time.monotonic() + self.later,
         )
         self.reader = ObjectReader(self.slab, self.cache, DataConfig(memory, MIB, 4))

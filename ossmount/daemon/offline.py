@@ -1,0 +1,116 @@
+"""A source's metadata without a mount: listed into its store, exported from it, taken over into it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from ossmount.config import MetadataConfig, SourceConfig
+from ossmount.daemon.build import check_snapshot, fill_defaults, metadata_config, own_folder, source_config, source_identity
+from ossmount.daemon.failures import refusal
+from ossmount.daemon.order import Order
+from ossmount.errors import OssMountError
+from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.metadata.builder import Progress
+from ossmount.metadata.exporter import IncompleteError, open_export
+from ossmount.metadata.namespace import TreeNamespace
+from ossmount.metadata.snapshot import Header, write
+from ossmount.options import declarations as options
+from ossmount.options.settings import Settings
+from ossmount.options.source import Source
+from ossmount.oss.buckets import Bucket
+
+_SHOWN = 1.0  # seconds between two calls of progress
+
+
+class Offline:
+    """One source, as a mount with the same options would see it. Raises what building a mount raises."""
+
+    def __init__(self, source: Source, settings: Settings, environ: Mapping[str, str]) -> None:
+        settings = fill_defaults(settings, environ)
+        self.source: SourceConfig = source_config(Order(source, "", settings, Path()), settings, environ)
+        config = metadata_config(settings)
+        if settings[options.METADATA] == "memory":
+            own_folder(config.directory)
+        self._config: MetadataConfig = replace(config, snapshot=None)
+        self._identity = source_identity(self.source, settings)
+
+    def build(self, progress: Callable[[Progress], None]) -> Path:
+        """Lists everything; the folder of the store. progress is called now and then, and at the end."""
+        try:
+            bucket = Bucket(self.source)
+        except ValueError as error:
+            raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
+
+        async def work(namespace: TreeNamespace) -> None:
+            try:
+                await bucket.check()
+            except OssMountError as failure:
+                raise refusal(failure) from failure
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_show, namespace, progress)
+                await namespace.build()
+                nursery.cancel_scope.cancel()
+            progress(namespace.progress())
+
+        return trio.run(self._with_namespace, bucket, work)
+
+    def load(self, path: Path) -> tuple[Header, int]:
+        """Takes a snapshot over; its header and the number of keys that are new by it."""
+        header = check_snapshot(path, self.source)
+        count = 0
+
+        async def work(namespace: TreeNamespace) -> None:
+            nonlocal count
+            count = await namespace.load(path)
+
+        trio.run(self._with_namespace, Bucket(self.source), work)
+        return header, count
+
+    async def _with_namespace(self, bucket: Bucket, work: Callable[[TreeNamespace], Awaitable[None]]) -> Path:
+        namespace = TreeNamespace(
+            bucket, self._config, identity=self._identity, prefix=self.source.prefix, on_change=lambda node, names: None
+        )
+        started = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(namespace.run, started.set)
+                await started.wait()
+                await work(namespace)
+                path = store_path(namespace.facts())
+                nursery.cancel_scope.cancel()
+        finally:
+            bucket.close()
+        return path
+
+
+async def _show(namespace: TreeNamespace, progress: Callable[[Progress], None]) -> None:
+    while True:
+        await trio.sleep(_SHOWN)
+        progress(namespace.progress())
+
+
+def store_path(facts: Mapping[str, object]) -> Path:
+    """Where a namespace keeps its store, from its facts."""
+    store = facts["store"]
+    assert isinstance(store, Mapping)
+    if not store["on_disk"]:
+        reason = "; ".join(store["warnings"])
+        raise CommandError(ExitCode.UNEXPECTED, f"the metadata could not be kept: {reason}")
+    return Path(store["path"])
+
+
+def export(store: Path, bucket: str, prefix: bytes, endpoint: str, target: Path) -> Header:
+    """Writes what a store knows into a snapshot. Raises CommandError."""
+    try:
+        with open_export(store, prefix) as view:
+            header = Header(bucket, prefix, endpoint, view.check())
+            return write(target, header, view.objects())
+    except IncompleteError as error:
+        advice = f"list it first: ossmount metadata build oss://{bucket}/{prefix.decode('utf-8', 'backslashreplace')}"
+        raise CommandError(ExitCode.BAD_SNAPSHOT, f"{error}; {advice}") from None
+    except OSError as error:
+        raise CommandError(ExitCode.UNEXPECTED, f"{target} cannot be written: {error.strerror or error}") from None

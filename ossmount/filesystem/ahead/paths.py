@@ -1,0 +1,70 @@
+"""From the paths that a client tells to files."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from functools import partial
+
+import trio
+
+from ossmount.errors import OssMountError
+from ossmount.filesystem.ahead.targets import Target, target_of
+from ossmount.metadata.interface import ROOT, Namespace
+from ossmount.model import Absent, Found, Node, Soon
+
+AT_ONCE = 16  # paths that OSS is asked for at the same time
+_FOLDERS = 4096  # that are remembered
+
+
+class PathFinder:
+    """Looks up the paths of one client."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._folders: dict[bytes, int] = {}
+
+    async def targets(self, paths: Sequence[bytes]) -> list[Target]:
+        """The small files among the paths, in their order; whatever else there is, or is not, is left out."""
+        found: list[Node | None] = [None] * len(paths)
+        limit = trio.CapacityLimiter(AT_ONCE)
+
+        async def look_up(index: int) -> None:
+            async with limit:
+                found[index] = await self._find(paths[index])
+
+        async with trio.open_nursery() as nursery:
+            for index in range(len(paths)):
+                nursery.start_soon(partial(look_up, index))
+        targets = [target_of(node) for node in found if node is not None]
+        return [target for target in targets if target is not None]
+
+    async def _find(self, path: bytes) -> Node | None:
+        parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+        if not parts or b".." in parts:
+            return None
+        *folders, name = parts
+        above = b"/".join(folders)
+        try:
+            parent = self._folders.get(above)
+            if parent is not None:
+                try:
+                    return await self._look_up(parent, name)
+                except OssMountError:
+                    self._folders.pop(above, None)  # it may be another one by now
+            parent = ROOT
+            for folder in folders:
+                node = await self._look_up(parent, folder)
+                if node is None:
+                    return None
+                parent = node.id
+            if len(self._folders) >= _FOLDERS:
+                self._folders.clear()
+            self._folders[above] = parent
+            return await self._look_up(parent, name)
+        except OssMountError:
+            return None  # told wrongly, or OSS does not answer: the reader will be told
+
+    async def _look_up(self, parent: int, name: bytes) -> Node | None:
+        answer: Soon[Found | Absent] = self._namespace.lookup(parent, name)
+        known = await answer if isinstance(answer, Coroutine) else answer
+        return known.node if isinstance(known, Found) else None
