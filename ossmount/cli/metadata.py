@@ -33,7 +33,7 @@ DESCRIPTION = """Lists a bucket, or a folder of it, once for many machines:
 
 #: The options of mount that say which source and which store it is.
 TAKEN = (
-    *(option for option in options.OPTIONS if option.group == options.SOURCE),
+    *(option for option in options.OPTIONS if option.group == options.SOURCE and option is not options.MANIFEST),
     options.NO_SYMLINK,
     options.METADATA,
     options.METADATA_DIR,

@@ -39,7 +39,7 @@ from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
-from ossmount.metadata import snapshot
+from ossmount.metadata import manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
@@ -47,6 +47,7 @@ from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
+from ossmount.oss.interface import ObjectLister
 
 OLDEST_KERNEL = (5, 4)
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
@@ -70,14 +71,8 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    taken = settings[options.METADATA_SNAPSHOT]
-    if taken is not None:
-        check_snapshot(taken, source)
-    kept = settings[options.METADATA_DIR]
-    if settings[options.METADATA] == "memory" and kept is not None:
-        own_folder(kept)
-    identity = source_identity(source, settings)
-    namespace = TreeNamespace(bucket, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
+    lister, identity = _names(bucket, source, settings)
+    namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
@@ -116,6 +111,20 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
+
+
+def _names(bucket: Bucket, source: SourceConfig, settings: Settings) -> tuple[ObjectLister, str]:
+    """Who lists, and under which name the metadata is kept. Raises SnapshotError, ManifestError."""
+    taken, kept, listed = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR], settings[options.MANIFEST]
+    if taken is not None:
+        check_snapshot(taken, source)
+    if settings[options.METADATA] == "memory" and kept is not None:
+        own_folder(kept)
+    identity = source_identity(source, settings)
+    if listed is None:
+        return bucket, identity
+    keys = manifest.read_manifest(listed, source.bucket, source.prefix)
+    return manifest.ManifestLister(bucket, keys), identity + manifest.digest(keys)
 
 
 def _lend(channel: Channel, pool: FetchPool) -> None:

@@ -7,6 +7,7 @@ import logging
 from ossmount.channel.mounting import MountError, Reason
 from ossmount.errors import Denied, NoSuchBucket, NotFound, OssMountError
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.metadata.manifest import ManifestError
 from ossmount.metadata.snapshot import SnapshotError
 from ossmount.options.settings import UsageError
 
@@ -45,7 +46,7 @@ def command_error(failure: BaseException) -> CommandError:
         return cause
     if isinstance(cause, UsageError):
         return CommandError(ExitCode.USAGE, str(cause))
-    if isinstance(cause, SnapshotError):
+    if isinstance(cause, (SnapshotError, ManifestError)):
         return CommandError(ExitCode.BAD_SNAPSHOT, str(cause))
     if isinstance(cause, MountError):
         return CommandError(_REASONS.get(cause.reason, ExitCode.UNEXPECTED), str(cause))
@@ -62,5 +63,7 @@ def _first(failure: BaseException) -> BaseException:
     if not members:
         return failure
     leaves = [_first(member) for member in members]
-    foreseen = (leaf for leaf in leaves if isinstance(leaf, (CommandError, UsageError, SnapshotError, OssMountError)))
+    foreseen = (
+        leaf for leaf in leaves if isinstance(leaf, (CommandError, UsageError, SnapshotError, ManifestError, OssMountError))
+    )
     return next(foreseen, leaves[0])

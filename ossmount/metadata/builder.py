@@ -15,8 +15,9 @@ import trio
 from ossmount.errors import OssMountError
 from ossmount.metadata import keys
 from ossmount.metadata.ahead import guess
+from ossmount.metadata.flights import together
 from ossmount.metadata.pages import Split
-from ossmount.metadata.refresher import PAGE, Refresher, together
+from ossmount.metadata.refresher import PAGE, Refresher
 from ossmount.metadata.store import ROOT
 from ossmount.metadata.tree import Tree
 

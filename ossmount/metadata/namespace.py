@@ -15,10 +15,11 @@ from ossmount.errors import NameTooLong, NotFound, Unavailable
 from ossmount.metadata import keys, snapshot
 from ossmount.metadata.answers import Answers
 from ossmount.metadata.builder import Builder, Progress
+from ossmount.metadata.flights import together
 from ossmount.metadata.interface import ROOT, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.loader import Loader
-from ossmount.metadata.refresher import Refresher, together
+from ossmount.metadata.refresher import Refresher
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
 from ossmount.metadata.transaction import Change, Transaction

@@ -21,6 +21,7 @@ from ossmount.errors import Damaged, NotFound, OssMountError, Unavailable
 from ossmount.metadata import keys
 from ossmount.metadata.ahead import Stream, guess
 from ossmount.metadata.filler import Filler
+from ossmount.metadata.flights import Flight, together
 from ossmount.metadata.keys import Target
 from ossmount.metadata.pages import Split, Stretch, split_page
 from ossmount.metadata.records import child_of
@@ -35,34 +36,6 @@ log = logging.getLogger(__name__)
 PAGE = 1000  # keys, the most that OSS gives
 HEADS = 16  # HEADs under way for one listing
 _HIDDEN_KEPT = 1000
-
-
-class _Flight:
-    """A request under way, expected to show the keys of `directory` from start to end."""
-
-    def __init__(self, directory: int = 0, start: bytes = b"", end: bytes = b"") -> None:
-        self.directory = directory
-        self.start = start
-        self.end = end
-        self.done = trio.Event()
-        self.failure: OssMountError | None = Unavailable("the mount is being stopped")
-
-
-async def together(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Awaits all at once; raises the first failure as it is, not in a group."""
-    failures: list[OssMountError] = []
-
-    async def one(ask: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await ask()
-        except OssMountError as failure:
-            failures.append(failure)
-
-    async with trio.open_nursery() as nursery:
-        for ask in asks:
-            nursery.start_soon(one, ask)
-    if failures:
-        raise failures[0]
 
 
 class Refresher:
@@ -81,7 +54,7 @@ class Refresher:
         self._store = store
         self._clock = clock
         self._changed = changed
-        self._flights: dict[object, _Flight] = {}
+        self._flights: dict[object, Flight] = {}
         self._nursery: trio.Nursery | None = None
         self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
         self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
@@ -89,7 +62,7 @@ class Refresher:
         self._streams: LRUCache[int, Stream] = LRUCache(256)
         self._walks = Walks(tree, self._begins)
         self._newer_than = -math.inf  # what was asked before is not believed any more
-        self._ahead: list[_Flight] = []  # pages under way that nobody waits for yet
+        self._ahead: list[Flight] = []  # pages under way that nobody waits for yet
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by what they were for
         self.keys = 0  # shown by listings
@@ -141,7 +114,7 @@ class Refresher:
             return
         for parent, chunk in self._walks.listed(directory, missed=missed):
             start = self._start_of(chunk.first)
-            flight = _Flight(ROOT, start, self._tree.prefix(chunk.last))
+            flight = Flight(ROOT, start, self._tree.prefix(chunk.last))
             self._ahead.append(flight)
             ended = partial(self._walks.ended, parent, chunk)
             ask = self._asking(ROOT, start, b"", "walk_ahead", chunk.first)
@@ -207,7 +180,7 @@ class Refresher:
         for name, end in stream.plan(high.rstrip(b"\0")):
             reach = coverage.reach(name + b"\0", newer_than)
             if reach is None:
-                flight = _Flight(directory, prefix + name, prefix + end)
+                flight = Flight(directory, prefix + name, prefix + end)
                 self._ahead.append(flight)
                 ask = self._asking(directory, flight.start, b"/", "listing_ahead")
                 self._nursery.start_soon(self._run_flight, flight, flight, ask)
@@ -379,7 +352,7 @@ class Refresher:
         if flight is None:
             if self._nursery is None:
                 raise Unavailable("the mount is being stopped")
-            flight = _Flight()
+            flight = Flight()
             if share:
                 self._flights[name] = flight
             self._nursery.start_soon(self._run_flight, name, flight, ask)
@@ -390,7 +363,7 @@ class Refresher:
     async def _run_flight(
         self,
         name: object,
-        flight: _Flight,
+        flight: Flight,
         ask: Callable[[], Awaitable[None]],
         ended: Callable[[], None] = lambda: None,
     ) -> None:

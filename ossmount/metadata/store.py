@@ -31,6 +31,7 @@ import trio
 from ossmount.errors import Unavailable
 from ossmount.metadata import records
 from ossmount.metadata.coverage import Coverage
+from ossmount.metadata.locks import boot_id, exclusive, try_alone
 from ossmount.metadata.records import Child, Location
 from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_range
 
@@ -67,29 +68,6 @@ class _Write(Generic[T]):
 _DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
 
 _DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Holds a lock file; those who hold it do so for milliseconds."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_alone(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 class Store:
@@ -295,16 +273,16 @@ class Store:
 
     def _mark_clean(self, env: Any) -> None:
         env.close()
-        with _exclusive(self.path / _OPENING):
-            if _try_alone(self._users_fd):
+        with exclusive(self.path / _OPENING):
+            if try_alone(self._users_fd):
                 (self.path / _UNSYNCED).unlink(missing_ok=True)
 
     def _open(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._users_fd = os.open(path / _USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            with _exclusive(path / _OPENING):
-                alone = _try_alone(self._users_fd)
+            with exclusive(path / _OPENING):
+                alone = try_alone(self._users_fd)
                 fcntl.flock(self._users_fd, fcntl.LOCK_SH)
                 self._open_or_rebuild(path, alone)
         except BaseException:
@@ -313,9 +291,9 @@ class Store:
 
     def _open_or_rebuild(self, path: Path, alone: bool) -> None:
         unsynced = path / _UNSYNCED
-        if alone and unsynced.exists() and unsynced.read_text() != _boot_id():
+        if alone and unsynced.exists() and unsynced.read_text() != boot_id():
             self._set_aside(path, "the machine stopped while it was in use")
-        unsynced.write_text(_boot_id())
+        unsynced.write_text(boot_id())
         try:
             self._open_environment(path)
         except (ForeignStore, *_DAMAGE) as why:

@@ -31,6 +31,8 @@ class Tree:
         self._locations: LRUCache[int, Location] = LRUCache(entries)
         self._coverage: LRUCache[int, Coverage] = LRUCache(max(16, entries // 8))
         self._prefixes: LRUCache[int, bytes] = LRUCache(max(16, entries // 8))
+        self._nodes: dict[int, Node] = {}  # of objects that were looked up since the last change: READ asks for them next
+        self._most_nodes = entries
         self._root_prefix = prefix
         store.on_foreign_commit = self.clear
 
@@ -39,6 +41,7 @@ class Tree:
         self._children.clear()
         self._locations.clear()
         self._coverage.clear()
+        self._nodes.clear()
 
     def children(self, parent: int, name: bytes) -> Lookup:
         """Both sides of a stored name."""
@@ -97,7 +100,13 @@ class Tree:
 
     def node(self, parent: int, name: bytes, child: Child, *, directory: bool) -> Node:
         key = self.prefix(parent) + name
-        return records.node_of(child, key + b"/" if directory else key, directory=directory, symlinks=self.symlinks)
+        if directory:
+            return records.node_of(child, key + b"/", directory=True, symlinks=self.symlinks)
+        node = records.node_of(child, key, directory=False, symlinks=self.symlinks)
+        if len(self._nodes) >= self._most_nodes:
+            self._nodes.clear()
+        self._nodes[child.id] = node
+        return node
 
     def directories(self, parent: int) -> list[int]:
         """The ids of the directories in one that are known."""
@@ -137,6 +146,9 @@ class Tree:
         """The node of an id, also when it is replaced or removed; raises StaleNode when it was never given out."""
         if number == ROOT:
             return self.root()
+        known = self._nodes.get(number)
+        if known is not None:
+            return known
         location = self.location(number)
         last = location.last
         if last is None:
@@ -183,6 +195,7 @@ class Tree:
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Drops what a write changed, to be read again: writes are not taken over in the order in which they committed."""
+        self._nodes.clear()
         for change in changes:
             self._coverage.pop(change.directory, None)
             for name in change.names:

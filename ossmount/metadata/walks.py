@@ -19,7 +19,7 @@ from ossmount.metadata.tree import Tree
 MOST = 16  # pages under way for one parent; as many requests as the lister makes at once
 FIRST = 2  # pages asked for at the first directory; doubled at each further one
 PAGES_PER_USE = 4  # pages ahead for each directory that was listed, so that a few `ls` never list a whole bucket
-_LARGEST = 50_000  # directories of one parent whose order is kept (about 5 MB)
+_LARGEST = 20_000  # directories of one parent whose order is kept: read once, in about 100 ms; larger ones have no pages ahead
 
 
 class Chunk(NamedTuple):
@@ -92,12 +92,9 @@ class Walks:
 
     def _state(self, parent: int, directory: int) -> _State | None:
         state = self._states.get(parent)
-        if state is None or directory not in state.index:
-            children = self._tree.directories_in_order(parent, _LARGEST)
-            if directory not in children:
-                return None
-            state = self._states[parent] = _State(children)
-        return state
+        if state is None or (directory not in state.index and state.children):
+            state = self._states[parent] = _State(self._tree.directories_in_order(parent, _LARGEST))
+        return state if directory in state.index else None
 
     def _plan(self, parent: int, directory: int) -> Iterator[Chunk]:
         state = self._state(parent, directory)

@@ -104,6 +104,15 @@ TIMEOUT: Option[float] = Option(
 CONNECT_TIMEOUT: Option[float] = Option(
     "connect_timeout", SOURCE, units.POSITIVE_SECONDS, 5.0, "How long connecting to the endpoint may take."
 )
+MANIFEST: Option[Path | None] = Option(
+    "manifest",
+    SOURCE,
+    units.PATH,
+    None,
+    "A list of keys; the mount shows these and nothing else. One for each line: KEY, oss://BUCKET/KEY, or a record with the "
+    "field source, uri, url, key, object_key or path; or a CSV file with such a column.",
+    computed="everything below the source",
+)
 
 ALLOW_OTHER: Option[bool] = Option(
     "allow_other",
@@ -303,6 +312,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     PROXY,
     TIMEOUT,
     CONNECT_TIMEOUT,
+    MANIFEST,
     ALLOW_OTHER,
     UID,
     GID,
@@ -360,6 +370,7 @@ CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...]
     (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
+    (MANIFEST, None, METADATA_SNAPSHOT, None, "a snapshot holds the whole source: leave one of the two away"),
     (METADATA, "memory", METADATA_DIR, None, "give one of the two: memory uses a folder below /dev/shm"),
     (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),
 )

@@ -100,6 +100,21 @@ def test_a_mount_can_be_exported_once_everything_was_listed(filled: Workshop) ->
     assert f"{len(KEYS):,} keys" in filled.run("metadata", "info", str(file)).stdout
 
 
+def test_a_manifest_is_mounted_and_nothing_else(filled: Workshop) -> None:
+    file = filled.folder / "list"
+    file.write_text("large/0003\n{'data': {'source': 'oss://data.oss-cn-x.aliyuncs.com/train/2/x'}}\na/missing\noss://data/a\n")
+    with filled.mounted("--manifest", str(file)) as mount:
+        assert tree(mount.path) == {"large/0003", "train/2/x", "a"}
+        assert (mount.path / "train/2/x").read_bytes() == b"train/2/x"
+        assert not (mount.path / "large/0004").exists()
+        with filled.mounted(name="whole") as whole:
+            assert len(tree(whole.path)) == len(KEYS)
+    file.write_text("oss://elsewhere/a\n")
+    done = filled.run("mount", f"oss://{BUCKET}", str(filled.mountpoint()), "--manifest", str(file))
+    assert done.returncode == ExitCode.BAD_SNAPSHOT
+    assert "names the bucket 'elsewhere'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("damage", "source", "said"),
     [

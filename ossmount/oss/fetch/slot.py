@@ -19,6 +19,8 @@ from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, Store
 
 _log = logging.getLogger(__name__)
 
+#: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
+_MESSAGES: Final = 64 << 10
 #: How often a fetch is repeated because the process that carried it died.
 _MAX_REPEATS: Final = 2
 #: Seconds after its deadline at which a fetch proves that its process is stuck.
@@ -199,7 +201,7 @@ class Slot:
         while True:
             await trio.lowlevel.wait_readable(control)
             try:
-                data = control.recv(1 << 18)
+                data = control.recv(_MESSAGES)
             except BlockingIOError:
                 continue
             except ConnectionResetError:

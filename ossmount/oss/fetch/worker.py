@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Bytes that one recv() of a head may take; what of the body comes along is copied, the rest is not.
 _SCRATCH: Final = 16 << 10
+#: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
+_MESSAGES: Final = 64 << 10
 #: Seconds between two looks at the timeouts while anything is under way.
 _SWEEP: Final = 0.25
 #: Seconds after which an idle connection is not trusted any more: OSS closes after about 60, NAT gateways forget silently.
@@ -83,6 +85,7 @@ class Worker:
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
         self._poller.register(self._resolver.fileno(), select.EPOLLIN)
+        self._resolver.begin(self._now)  # the first fetch need not wait for it
         self._outgoing.append((wire.READY,))
 
     def run(self) -> None:
@@ -111,7 +114,7 @@ class Worker:
     def _listen(self) -> bool:
         """Takes the daemon's messages; False when it is gone."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 18, 2)
+            data, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGES, 2)
             self._descriptors += descriptors
         except (BlockingIOError, InterruptedError):
             return True

@@ -561,3 +561,30 @@ def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:
             assert facts["lists"] == 5
 
     run(main)
+
+
+def test_missing_names_in_a_listed_folder_cost_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"folder/%06d" % i for i in range(0, 6_000, 2)])
+        async with running(lister, tmp_path) as namespace:
+            folder = (await found(namespace, b"folder")).node.id
+            await list_all(namespace, folder)
+            before = len(lister.requests)
+            for i in range(1, 6_000, 6):
+                assert isinstance(await soon(namespace.lookup(folder, b"%06d" % i)), Absent)
+            assert len(lister.requests) == before
+
+    run(main)
+
+
+def test_ten_thousand_random_lookups_over_many_folders_take_few_requests(tmp_path: Path) -> None:
+    keys = [b"train/%03d/img-%06d.jpg" % (i % 100, i) for i in range(10_000)]
+
+    async def main() -> None:
+        lister = FakeLister(keys)
+        async with running(lister, tmp_path) as namespace:
+            for key in random.Random(3).sample(keys, len(keys)):
+                await found(namespace, key)
+            assert len(lister.requests) <= 60
+
+    run(main)

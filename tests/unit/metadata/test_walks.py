@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from ossmount.errors import Unavailable
+from ossmount.metadata import walks
 from ossmount.metadata.interface import Named
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.walks import MOST
@@ -74,6 +75,27 @@ def test_one_folder_that_is_listed_does_not_list_its_neighbours(tmp_path: Path) 
             before = lister.lists
             await list_all(namespace, found[100].found.node.id)
             assert lister.lists - before <= 3
+
+    trio.run(main)
+
+
+def test_a_parent_of_very_many_folders_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walks, "_LARGEST", 50)
+
+    async def main() -> None:
+        lister = FakeLister([b"train/%03d/%d" % (folder, i) for folder in range(60) for i in range(50)])
+        async with running(lister, tmp_path) as namespace:
+            read = namespace._tree.directories_in_order
+            count = 0
+
+            def directories_in_order(parent: int, most: int) -> list[int]:
+                nonlocal count
+                count += 1
+                return read(parent, most)
+
+            namespace._tree.directories_in_order = directories_in_order  # type: ignore[method-assign]
+            assert await walk_in(namespace, "backwards") == 3_000
+            assert count == 1
 
     trio.run(main)
 
