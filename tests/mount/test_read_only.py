@@ -351,7 +351,7 @@ def test_an_ordinary_user_mounts_through_fusermount3(channel: str) -> None:
             assert cat_as_nobody(mount.path / "folder/file").stdout == b"hello"
             status = mount.status()
             assert status["facts"]["channel"]["mounted_by"] == "fusermount3"
-            assert "have root write 1028 there" in status["facts"]["channel"]["read_ahead_problem"]
+            assert "have root write" in status["facts"]["channel"]["read_ahead_problem"]
             assert status["options"]["uid"] == {"value": str(NOBODY), "origin": "default"}
             assert os.stat(f"/proc/{status['daemon_pid']}").st_uid == NOBODY
             with open("/proc/self/mounts") as file:
