@@ -19,13 +19,15 @@ from ossmount.data.slab import Slab
 from ossmount.model import Version
 
 PAGE = 1 << 20  # bytes; the longest page. Pages end at multiples of it.
+KEEP_READ = 64 << 20  # bytes of pages that the kernel has read and that are kept nevertheless, at most a quarter of the slab
 PAGES_PER_SLAB = 16 << 10  # bytes of slab for each page there may be: bounds what pages cost beside the slab (0.7 KB each)
 
 
 class PageCache:
     """The pages in one slab."""
 
-    def __init__(self, slab: Slab) -> None:
+    def __init__(self, slab: Slab, *, kernel_keeps: bool = True) -> None:
+        """kernel_keeps: what was delivered lies in the kernel's page cache (not so with direct I/O)."""
         self._view = slab.view
         self._blocks = Blocks(slab.size // BLOCK)
         self._pages: dict[Version, list[Page]] = {}  # sorted by start
@@ -33,6 +35,9 @@ class PageCache:
         self._unread: dict[Page, None] = {}  # not held, the rest; least recently used first
         self._ahead: dict[Page, None] = {}  # those of _unread that were fetched ahead and not touched yet
         self._idle = 0  # blocks in _read and _unread
+        self._idle_read = 0  # blocks in _read
+        # Memory that is used again lies in the processor's caches and needs no fresh zeroed page of the kernel.
+        self._keep_read = min(KEEP_READ // BLOCK, self._blocks.count // 4) if kernel_keeps else self._blocks.count
         self._most = max(64, slab.size // PAGES_PER_SLAB)
         self.count = 0
         self.size = slab.size
@@ -195,7 +200,8 @@ class PageCache:
     def _rest(self, page: Page, sign: int) -> None:
         """Puts the page among those that may be dropped (1) or takes it away (-1)."""
         size = page.end - page.start
-        idle = self._read if page.delivered >= size else self._unread
+        read = page.delivered >= size
+        idle = self._read if read else self._unread
         if sign > 0:
             idle[page] = None
             if page.account is not None:
@@ -204,7 +210,12 @@ class PageCache:
             del idle[page]
             if page.account is not None:
                 del self._ahead[page]
-        self._idle += sign * -(-size // BLOCK)
+        blocks = sign * blocks_of(size)
+        self._idle += blocks
+        if read:
+            self._idle_read += blocks
+            while self._idle_read > self._keep_read and len(self._read) > 1:
+                self.drop(next(iter(self._read)))
 
     def _free(self, page: Page) -> None:
         self.count -= 1

@@ -52,7 +52,7 @@ class ObjectReader:
         clock: Callable[[], float] = time.monotonic,
         storer: PageStorer | None = None,
     ) -> None:
-        self._cache = PageCache(slab)
+        self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
         self._config = config
         self._clock = clock
         self._failures = Failures(clock)

@@ -22,10 +22,10 @@ class Reader:
 
 
 @contextmanager
-def cache_of(size: int) -> Iterator[PageCache]:
+def cache_of(size: int, *, kernel_keeps: bool = True) -> Iterator[PageCache]:
     slab = Slab(size)
     try:
-        yield PageCache(slab)
+        yield PageCache(slab, kernel_keeps=kernel_keeps)
     finally:
         slab.close()
 
@@ -158,3 +158,18 @@ def test_reach_tells_who_waits_no_longer(received: int, ready: list[str]) -> Non
         transfer.waiters.append((need, read))
     assert [names[read] for read in transfer.reach(received)] == ready
     assert len(transfer.waiters) == 3 - len(ready)
+
+
+def test_of_what_the_kernel_has_read_little_is_kept_and_nothing_is_dropped_that_it_has_not() -> None:
+    for kernel_keeps, kept in ((True, 64), (False, 128)):
+        with cache_of(1 << 20, kernel_keeps=kernel_keeps) as cache:
+            unread = add(cache, 0, 4096)
+            for number in range(1, 128):
+                page = add(cache, number * 4096, (number + 1) * 4096)
+                cache.hold(page)
+                page.delivered = 4096
+                cache.release(page)
+            assert cache.page(VERSION, 0) is unread
+            assert cache.page(VERSION, 127 * 4096) is page
+            assert cache.count == (kept + 1 if kernel_keeps else kept)
+            assert cache.free == (256 - cache.count) * 4096
