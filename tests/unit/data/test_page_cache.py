@@ -161,15 +161,16 @@ def test_reach_tells_who_waits_no_longer(received: int, ready: list[str]) -> Non
 
 
 def test_of_what_the_kernel_has_read_little_is_kept_and_nothing_is_dropped_that_it_has_not() -> None:
-    for kernel_keeps, kept in ((True, 64), (False, 128)):
-        with cache_of(1 << 20, kernel_keeps=kernel_keeps) as cache:
-            unread = add(cache, 0, 4096)
-            for number in range(1, 128):
-                page = add(cache, number * 4096, (number + 1) * 4096)
+    size = 16 * KIB
+    for kernel_keeps, kept in ((True, 64), (False, 99)):
+        with cache_of(4 << 20, kernel_keeps=kernel_keeps) as cache:
+            unread = add(cache, 0, size)
+            for number in range(1, 100):
+                page = add(cache, number * size, (number + 1) * size)
                 cache.hold(page)
-                page.delivered = 4096
+                page.delivered = size
                 cache.release(page)
             assert cache.page(VERSION, 0) is unread
-            assert cache.page(VERSION, 127 * 4096) is page
-            assert cache.count == (kept + 1 if kernel_keeps else kept)
-            assert cache.free == (256 - cache.count) * 4096
+            assert cache.page(VERSION, 99 * size) is page
+            assert cache.count == kept + 1
+            assert cache.free == (4 << 20) - cache.count * size
