@@ -144,10 +144,12 @@ class TreeNamespace:
 
     def version_gone(self, node: int) -> None:
         found = self._tree.current(node)
-        if found is None or found[0].directory:
+        if found is None or found[0].directory or node in self._answers.gone:
             return
         self._answers.gone.add(node)
         location = found[0]
+        # Now and not when the store has it: the reader is told ESTALE once the kernel has forgotten the names.
+        self._on_change(node, [(location.parent, shown) for shown in self._shown_names(location.parent, location.name)])
         self._refresher.forget_version(location.parent, location.name, node, lambda: self._answers.gone.discard(node))
 
     async def refresh(self, path: bytes = b"") -> int:

@@ -244,6 +244,7 @@ def test_a_version_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
             node = (await found(namespace, b"d/x")).node
             lister.put(b"d/x", b"new")
             namespace.version_gone(node.id)
+            assert news == [node.id]  # at once: whoever reads the node is told only after the kernel was
             with pytest.raises(StaleNode):
                 namespace.getattr(node.id)
             new = (await found(namespace, b"d/x")).node
