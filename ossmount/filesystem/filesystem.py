@@ -141,12 +141,21 @@ class Filesystem:
         return self._entry(found)
 
     def _entry(self, found: Found) -> Entry:
-        node, fresh_for = found
-        config = self._config
-        return Entry(node.id, self._attributes(node), min(config.entry_timeout, fresh_for), min(config.attr_timeout, fresh_for))
+        attributes, valid = self._stat(found)
+        return Entry(attributes.node, attributes, min(self._config.entry_timeout, found.fresh_for), valid)
 
     def _stat(self, found: Found) -> tuple[Attributes, float]:
-        return self._attributes(found.node), min(self._config.attr_timeout, found.fresh_for)
+        """Attributes, and for how long they hold.
+
+        A listing that the kernel keeps is good while the directory's mtime is the same, which it looks at (kernel channel) when
+        the attributes ran out. So the mtime is when the listing was last true, and is believed no longer than the listing is.
+        """
+        node, fresh_for = found
+        valid = min(self._config.attr_timeout, fresh_for)
+        if node.kind is not Kind.DIRECTORY:
+            return self._attributes(node), valid
+        listed = self._namespace.listed(node.id)
+        return self._attributes(node._replace(mtime_ns=listed.time_ns)), min(valid, listed.fresh_for)
 
     def _entries(self, named: Sequence[Named]) -> Sequence[DirectoryEntry]:
         entry = self._entry

@@ -14,7 +14,7 @@ from ossmount.config import MetadataConfig
 from ossmount.errors import StaleNode
 from ossmount.metadata import keys
 from ossmount.metadata.coverage import Coverage
-from ossmount.metadata.interface import Named
+from ossmount.metadata.interface import Listed, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.records import Child
 from ossmount.metadata.transaction import Lookup
@@ -142,6 +142,13 @@ class Answers:
         """Whether the names behind one were ever known."""
         cursor = self.cursor(after)
         return self._tree.coverage(node).reach(cursor.stored and cursor.stored + b"\0", _NEVER) is not None
+
+    def listed(self, node: int) -> Listed:
+        reach = self._tree.coverage(node).reach(b"", _NEVER)
+        if reach is None or reach.high is not None:
+            return Listed(0, math.inf)
+        left = self._left(reach.time, self._config.entry_ttl)
+        return Listed(int(reach.time * 1e9), left) if left else Listed(int(self._clock() * 1e9), math.inf)
 
     def node(self, node: int, since: float) -> Found | None:
         found = self._tree.current(node)

@@ -17,6 +17,15 @@ class Named(NamedTuple):
     found: Found
 
 
+class Listed(NamedTuple):
+    """What is known of a directory's whole listing."""
+
+    time_ns: (
+        int  # since the epoch: when all of it was last true; now, where that is longer ago than its TTL; 0: not known whole
+    )
+    fresh_for: float  # seconds for which it may still be believed; math.inf where there is nothing to believe
+
+
 class KnownTree(Protocol):
     """What the metadata store knows, without a request to OSS and however old it is: for guesses, never for answers."""
 
@@ -52,6 +61,10 @@ class Namespace(Protocol):
 
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         """The names behind `after` in byte order, some thousands at most; empty at the end."""
+        ...
+
+    def listed(self, node: int) -> Listed:
+        """Without asking OSS: what shows the kernel whether a listing that it keeps is still to be believed."""
         ...
 
     def name_of(self, node: int) -> bytes:

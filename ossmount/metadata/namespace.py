@@ -16,7 +16,7 @@ from ossmount.metadata import keys, snapshot
 from ossmount.metadata.answers import Answers
 from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.flights import together
-from ossmount.metadata.interface import ROOT, Named
+from ossmount.metadata.interface import ROOT, Listed, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.loader import Loader
 from ossmount.metadata.refresher import Refresher
@@ -131,6 +131,9 @@ class TreeNamespace:
         rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
         self._uses.miss("list", seen=self._answers.listing_seen(node, after), given=rows is not None)
         return self._list_slowly(node, after) if rows is None else rows
+
+    def listed(self, node: int) -> Listed:
+        return self._answers.listed(node)
 
     def name_of(self, node: int) -> bytes:
         return self._tree.shown_name(node)
