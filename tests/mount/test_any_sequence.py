@@ -142,7 +142,7 @@ def test_any_sequence_of_reads_and_changes(shop: Workshop) -> None:
     shop.server.store.put(BUCKET, b"always", b"there")  # a bucket that was never empty
     with shop.mounted("-o", NOTHING_KEPT) as mount:
         run_state_machine_as_test(
-            lambda: Sequences(shop.server.store, mount),
+            lambda: Sequences(shop.server.store, mount),  # type: ignore[arg-type]  # it calls what it is given
             settings=settings(
                 max_examples=20, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
             ),

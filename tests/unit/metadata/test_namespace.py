@@ -210,7 +210,8 @@ def test_a_listing_is_as_old_as_its_oldest_page_until_its_ttl_has_run_out(tmp_pa
             listed = namespace.listed(1)
             assert listed == (EPOCH * 10**9, 10.0)
             jump(4)
-            assert namespace.listed(1) == (listed.time_ns, pytest.approx(6))
+            assert namespace.listed(1).time_ns == listed.time_ns
+            assert namespace.listed(1).fresh_for == pytest.approx(6)
             jump(6)
             assert namespace.listed(1) == ((EPOCH + 10) * 10**9, math.inf)
             jump(1)
