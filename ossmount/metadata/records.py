@@ -11,6 +11,7 @@ Ids are 8 bytes, big-endian in keys so that LMDB sorts them. Names hold no NUL, 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ossmount.model import Kind, Node, ObjectInfo
@@ -55,6 +56,30 @@ def child_of(number: int, info: ObjectInfo, validated: float) -> Child:
         "" if info.object_type == "Normal" else info.object_type,
         "" if info.storage_class == "Standard" else info.storage_class,
     )
+
+
+def new_children(
+    first: int, parent: int, files: Sequence[tuple[bytes, ObjectInfo]], validated: float
+) -> list[tuple[bytes, bytes]]:
+    """Keys and records of child_of() for objects of one directory, whose ids count up from `first`."""
+    start, pack = _ID.pack(parent), _CHILD.pack
+    rows: list[tuple[bytes, bytes]] = []
+    for number, (name, info) in enumerate(files, first):
+        _, size, mtime_ns, etag, object_type, storage_class, _ = info
+        if object_type == "Normal" and storage_class == "Standard":
+            record = pack(number, size, mtime_ns, validated) + etag.encode()
+        else:
+            record = pack_child(child_of(number, info, validated))
+        rows.append((start + name + _FILE, record))
+    return rows
+
+
+def new_nodes(first: int, parent: int, files: Sequence[tuple[bytes, ObjectInfo]]) -> list[tuple[bytes, bytes]]:
+    """Keys and records of the Locations of the same objects."""
+    pack, heads = _ID.pack, {}
+    for length in {len(name) for name, _ in files}:
+        heads[length] = _LOCATION.pack(parent, 0, length)
+    return [(pack(number), heads[len(name)] + name) for number, (name, _) in enumerate(files, first)]
 
 
 def node_of(child: Child, key: bytes, *, directory: bool, symlinks: bool) -> Node:
