@@ -20,7 +20,7 @@ SCHEMA = 1
 _ID = struct.Struct(">Q")
 _CHILD = struct.Struct("<Qqqd")
 _LOCATION = struct.Struct("<QBB")
-_DIRECTORY = b"\0d"
+DIRECTORY = b"\0d"  # how the key of a directory's side ends
 _FILE = b"\0f"
 
 
@@ -100,12 +100,7 @@ def unpack_id(data: bytes) -> int:
 
 
 def child_key(parent: int, name: bytes, directory: bool) -> bytes:
-    return _ID.pack(parent) + name + (_DIRECTORY if directory else _FILE)
-
-
-def split_child_key(key: bytes) -> tuple[bytes, bool]:
-    """Stored name, and whether it is the directory's side."""
-    return key[8:-2], key.endswith(_DIRECTORY)
+    return _ID.pack(parent) + name + (DIRECTORY if directory else _FILE)
 
 
 def pack_child(child: Child) -> bytes:
@@ -122,6 +117,18 @@ def unpack_child(data: bytes) -> Child:
         return Child(number, size, mtime_ns, validated, tail)
     etag, object_type, storage_class, link_etag = tail.split("\0")
     return Child(number, size, mtime_ns, validated, etag, object_type, storage_class, link_etag)
+
+
+def unpack_listed(data: bytes) -> tuple[int, int, int, bool]:
+    """Id, size and mtime_ns of a packed child, and whether it is of a type or class of its own."""
+    number, size, mtime_ns, _ = _CHILD.unpack_from(data)
+    return number, size, mtime_ns, data.find(b"\0", _CHILD.size) >= 0
+
+
+def child_id(data: bytes) -> int:
+    """The id of a packed child."""
+    number: int = _CHILD.unpack_from(data)[0]
+    return number
 
 
 def pack_location(location: Location) -> bytes:

@@ -49,8 +49,8 @@ def read_children(txn: Any, databases: Databases, parent: int, name: bytes) -> L
     )
 
 
-def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
-    """The children from a stored name on, in byte order of the names, the directory before the object."""
+def read_records(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, bytes]]:
+    """The children from a stored name on as they are packed, in byte order of the names, the directory before the object."""
     prefix = records.pack_id(parent)
     with txn.cursor(db=databases.children) as cursor:
         if not cursor.set_range(prefix + start):
@@ -58,8 +58,13 @@ def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Ite
         for key, value in cursor.iternext(keys=True, values=True):
             if not key.startswith(prefix):
                 return
-            name, directory = records.split_child_key(key)
-            yield name, directory, records.unpack_child(value)
+            yield key[8:-2], key.endswith(records.DIRECTORY), value
+
+
+def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
+    """The same, unpacked."""
+    for name, directory, record in read_records(txn, databases, parent, start):
+        yield name, directory, records.unpack_child(record)
 
 
 class Transaction:
