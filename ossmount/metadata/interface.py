@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ossmount.model import Absent, Found, Node, Soon
+from ossmount.model import Absent, Found, Kind, Node, Soon
 
 ROOT = 1
 
 
 class Named(NamedTuple):
-    """One name of a directory."""
+    """One name of a directory and the node behind it; flat, since listings are made of hundreds of thousands of them."""
 
     name: bytes
-    found: Found
+    node: int  # id
+    kind: Kind
+    size: int  # as in Node
+    mtime_ns: int
+    fresh_for: float  # as in Found
 
 
 class Listed(NamedTuple):

@@ -12,7 +12,7 @@ import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
-from ossmount.metadata import keys, snapshot
+from ossmount.metadata import keys, records, snapshot
 from ossmount.metadata.answers import Answers
 from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.flights import together
@@ -188,14 +188,15 @@ class TreeNamespace:
         return ROOT if node == ROOT else self._tree.location(node).parent
 
     def known(self, directory: int, start: bytes, limit: int) -> tuple[Sequence[Node], bytes | None]:
-        make, _ = self._tree.maker(directory)
+        make = self._tree.maker(directory)
         nodes: list[Node] = []
         last = b""
         with self._store.scan(directory, start) as (_, children):
-            for name, is_directory, child in children:
+            for name, is_directory, record in children:
                 if len(nodes) >= limit and name != last:
                     return nodes, name
                 last = name
+                child = records.unpack_child(record)
                 unknown_target = not is_directory and self._tree.is_target(child) and not child.link_etag
                 if child.id not in self._answers.gone and not unknown_target:
                     nodes.append(make(name, child, is_directory))

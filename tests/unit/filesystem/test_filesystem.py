@@ -73,7 +73,9 @@ class DictNamespace:
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self.lists.append((node, after))
         return [
-            Named(name, Found(n, self.fresh_for)) for (p, name), n in sorted(self.names.items()) if p == node and name > after
+            Named(name, n.id, n.kind, n.size, n.mtime_ns, self.fresh_for)
+            for (p, name), n in sorted(self.names.items())
+            if p == node and name > after
         ]
 
     def listed(self, node: int) -> Listed:
