@@ -31,6 +31,7 @@ from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
+from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
 from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
@@ -39,11 +40,12 @@ from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
-from ossmount.metadata import manifest, snapshot
+from ossmount.metadata import loader, manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
+from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import DEFAULT, Settings, UsageError
+from ossmount.options.source import Source
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
@@ -58,7 +60,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     settings = fill_defaults(order.settings, environ)
     if settings[options.FUSE_FD] is None:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
-    source = source_config(order, settings, environ)
+    source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
     bucket = _bucket(source)
@@ -72,7 +74,10 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         filesystem.changed(node, names)
 
     lister, identity = _names(bucket, source, settings)
-    namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
+    taken = _snapshot(source, settings, environ)
+    namespace = TreeNamespace(
+        lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change, snapshot=taken
+    )
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
@@ -89,7 +94,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     )
     filesystem.watch(look_ahead.note)
     return order, Parts(
-        verify=functools.partial(_verify, bucket),
+        verify=functools.partial(_verify, bucket, taken),
         components=(
             Named("fetch", pool, early=True),
             *(() if disk is None else (Named("disk", disk),)),
@@ -114,10 +119,8 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
 
 
 def _names(bucket: Bucket, source: SourceConfig, settings: Settings) -> tuple[ObjectLister, str]:
-    """Who lists, and under which name the metadata is kept. Raises SnapshotError, ManifestError."""
-    taken, kept, listed = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR], settings[options.MANIFEST]
-    if taken is not None:
-        check_snapshot(taken, source)
+    """Who lists, and under which name the metadata is kept. Raises ManifestError."""
+    kept, listed = settings[options.METADATA_DIR], settings[options.MANIFEST]
     if settings[options.METADATA] == "memory" and kept is not None:
         own_folder(kept)
     identity = source_identity(source, settings)
@@ -125,6 +128,21 @@ def _names(bucket: Bucket, source: SourceConfig, settings: Settings) -> tuple[Ob
         return bucket, identity
     keys = manifest.read_manifest(listed, source.bucket, source.prefix)
     return manifest.ManifestLister(bucket, keys), identity + manifest.digest(keys)
+
+
+def _snapshot(source: SourceConfig, settings: Settings, environ: Mapping[str, str]) -> loader.Source | None:
+    """What is taken over into the store. Raises SnapshotError, UsageError."""
+    taken, folder = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR]
+    if isinstance(taken, ObjectPlace):
+        assert folder is not None
+        config = source_config(Source(taken.bucket, b""), settings, environ)
+        check_apart(taken, config, source)
+        return StoredSnapshot(config, taken, source, folder)
+    if taken is None:
+        return None
+    file = snapshot.File(taken)
+    check_source(snapshot.read_header(file), str(file), source)
+    return loader.LocalSnapshot(file)
 
 
 def _lend(channel: Channel, pool: FetchPool) -> None:
@@ -140,11 +158,13 @@ def _bucket(source: SourceConfig) -> Bucket:
         raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
 
 
-async def _verify(bucket: Bucket) -> None:
+async def _verify(bucket: Bucket, taken: loader.Source | None) -> None:
     try:
         await bucket.check()
     except OssMountError as failure:
         raise refusal(failure) from failure
+    if taken is not None:
+        await taken.header()
 
 
 def _requests(bucket: Bucket, pool: FetchPool) -> dict[str, int]:
@@ -184,11 +204,11 @@ def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: 
     return (Path(cache) if os.path.isabs(cache) else Path("~/.cache").expanduser()) / "ossmount"
 
 
-def source_config(order: Order, settings: Settings, environ: Mapping[str, str]) -> SourceConfig:
+def source_config(source: Source, settings: Settings, environ: Mapping[str, str]) -> SourceConfig:
     endpoint = settings[options.ENDPOINT]
     return SourceConfig(
-        bucket=order.source.bucket,
-        prefix=order.source.prefix,
+        bucket=source.bucket,
+        prefix=source.prefix,
         endpoint=endpoint if "://" in endpoint else f"https://{endpoint}",
         region=settings[options.REGION].removeprefix("oss-"),
         path_style=settings[options.PATH_STYLE],
@@ -244,27 +264,8 @@ def metadata_config(settings: Settings) -> MetadataConfig:
         entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
         negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
         stale=settings[options.METADATA_STALE],
-        snapshot=settings[options.METADATA_SNAPSHOT],
         symlinks=not settings[options.NO_SYMLINK],
     )
-
-
-def check_snapshot(path: Path, source: SourceConfig) -> Header:
-    """The header of a snapshot that is whole and of this source. Raises SnapshotError."""
-    header = snapshot.check(path)
-    if (header.bucket, _place(header.endpoint)) != (source.bucket, _place(source.endpoint)):
-        theirs, ours = f"oss://{header.bucket} at {header.endpoint}", f"oss://{source.bucket} at {source.endpoint}"
-        raise SnapshotError(f"{path} is a snapshot of {theirs}, not of {ours}")
-    if not source.prefix.startswith(header.prefix):
-        shown = os.fsdecode(header.prefix)
-        raise SnapshotError(f"{path} holds only oss://{header.bucket}/{shown}: mount that, or a folder below it")
-    return header
-
-
-def _place(endpoint: str) -> str:
-    """An endpoint without what may differ between two ways to the same bucket."""
-    host = endpoint.rpartition("://")[2].rstrip("/").lower()
-    return host.replace("-internal.", ".", 1)
 
 
 def own_folder(directory: Path) -> None:
