@@ -111,7 +111,8 @@ MANIFEST: Option[Path | None] = Option(
     units.PATH,
     None,
     "A list of keys; the mount shows these and nothing else. One for each line: KEY, oss://BUCKET/KEY, or a record with the "
-    "field source, uri, url, key, object_key or path; or a CSV file with such a column.",
+    "field source, uri, url, key, object_key or path; or a CSV file with such a column. A list that names several buckets "
+    "is shown with a folder for each of them.",
     computed="everything below the source",
 )
 

@@ -224,7 +224,7 @@ def test_a_manifest_is_mounted_and_nothing_else(filled: Workshop) -> None:
     file.write_text("oss://elsewhere/a\n")
     done = filled.run("mount", f"oss://{BUCKET}", str(filled.mountpoint()), "--manifest", str(file))
     assert done.returncode == ExitCode.BAD_SNAPSHOT
-    assert "names the bucket 'elsewhere'" in done.stderr
+    assert "names the bucket 'elsewhere'" in done.stderr and "mount oss://elsewhere" in done.stderr
 
 
 @pytest.mark.parametrize(
