@@ -165,10 +165,15 @@ class Filesystem:
         last_kind: Kind | None = None
         last_fresh_for = 0.0
         for name, node, kind, size, mtime_ns, fresh_for in named:
-            if kind is not last_kind or fresh_for != last_fresh_for:
+            if kind is Kind.DIRECTORY:  # as in _stat()
+                mtime_ns, listing_fresh_for = self._namespace.listed(node)
+                last_kind = None
+                valid = min(config.attr_timeout, fresh_for, listing_fresh_for)
+                common = self._attributes.common(kind, min(config.entry_timeout, fresh_for), valid)
+            elif kind is not last_kind or fresh_for != last_fresh_for:
                 last_kind, last_fresh_for = kind, fresh_for
-                valid = min(config.entry_timeout, fresh_for), min(config.attr_timeout, fresh_for)
-                common = self._attributes.common(kind, *valid)
+                valid = min(config.attr_timeout, fresh_for)
+                common = self._attributes.common(kind, min(config.entry_timeout, fresh_for), valid)
             entries.append(_new_entry((name, node, size, mtime_ns, node, common)))
         return entries
 

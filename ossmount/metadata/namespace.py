@@ -6,19 +6,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
-from ossmount.metadata import keys, records, snapshot
+from ossmount.metadata import keys, records
 from ossmount.metadata.answers import Answers
 from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.flights import together
 from ossmount.metadata.interface import ROOT, Listed, Named
 from ossmount.metadata.keys import Target
-from ossmount.metadata.loader import Loader
+from ossmount.metadata.loader import Loader, Source
 from ossmount.metadata.refresher import Refresher
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
@@ -45,14 +44,18 @@ class TreeNamespace:
         identity: str,
         prefix: bytes,
         on_change: OnChange,
+        snapshot: Source | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`prefix` is b"" or ends in "/"; `now` gives seconds since the epoch and is asked once, when run() starts."""
+        """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `now` gives seconds since the
+        epoch and is asked once, when run() starts.
+        """
         self._lister = lister
         self._config = config
         self._identity = identity
         self._prefix = prefix
         self._on_change = on_change
+        self._snapshot = snapshot
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
@@ -79,8 +82,8 @@ class TreeNamespace:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.run)
                 self._running = True
-                if self._config.snapshot is not None:
-                    await self.load(self._config.snapshot)
+                if self._snapshot is not None:
+                    await self.load(self._snapshot)
                 await self._refresher.run(started)
         finally:
             self._running = False
@@ -217,13 +220,12 @@ class TreeNamespace:
         """How far the build is that was begun last."""
         return Progress(0, 0, 0.0) if self._builder is None else self._builder.progress()
 
-    async def load(self, path: Path) -> int:
+    async def load(self, source: Source) -> int:
         """Takes a snapshot over, unless this store has it already; returns the number of keys. Raises SnapshotError.
 
         What was listed after the snapshot was made stays as it is.
         """
-        header = await trio.to_thread.run_sync(snapshot.check, path)
-        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(path, header)
+        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(source)
 
     def facts(self) -> dict[str, object]:
         if not self._running:

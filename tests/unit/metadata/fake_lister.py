@@ -14,6 +14,7 @@ import trio
 from ossmount.config import MetadataConfig
 from ossmount.errors import NotFound, OssMountError
 from ossmount.metadata.interface import Named
+from ossmount.metadata.loader import Source
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.model import Found, ListPage, ObjectInfo, Soon, T
 
@@ -123,6 +124,7 @@ async def running(
     prefix: bytes = b"",
     on_change: Callable[[int, Sequence[tuple[int, bytes]]], None] = lambda node, names: None,
     now: Callable[[], float] = lambda: EPOCH,
+    snapshot: Source | None = None,
     **config: object,
 ) -> AsyncIterator[TreeNamespace]:
     """A namespace over the lister, running; stopped at the end."""
@@ -132,6 +134,7 @@ async def running(
         identity="test",
         prefix=prefix,
         on_change=on_change,
+        snapshot=snapshot,
         now=now,
     )
     started = trio.Event()
