@@ -53,6 +53,7 @@ class _State:
         self.pages = 0
         self.flying = 0
         self.cursor: bytes | None = b""  # a whole key; None at the end
+        self.reading = False  # the page behind the cursor is under way
 
     @property
     def room(self) -> int:
@@ -78,24 +79,28 @@ class Filler:
 
     def _go_on(self, directory: int, state: _State) -> None:
         """Asks for as much as the budget has room for."""
-        landed = partial(self._landed, directory, state)
         # First of all its names: those that are known already may have become old.
         if state.branches and state.cursor != b"" and state.room > 0:
-            begun = self._pages.below(directory, state.room, landed)
+            begun = self._pages.below(directory, state.room, partial(self._landed, directory, state))
             state.pages += begun
             state.flying += begun
-        if state.flying or state.room <= 0:
-            return
-        if state.cursor is None:
+        if state.cursor is not None and state.room > 0 and not state.reading:
+            self._read_on(directory, state, state.cursor)
+        if state.cursor is None and not state.flying and state.room > 0:
             self._states.pop(directory, None)  # all is listed; when it has become old, misses count anew
-            return
 
+    def _read_on(self, directory: int, state: _State, cursor: bytes) -> None:
         def shown(split: Split) -> None:
             state.cursor = split.last
 
+        def landed(answered: bool) -> None:
+            state.reading = False
+            self._landed(directory, state, answered)
+
         state.pages += 1
         state.flying += 1
-        (self._pages.names if state.branches else self._pages.flat)(directory, state.cursor, shown, landed)
+        state.reading = True
+        (self._pages.names if state.branches else self._pages.flat)(directory, cursor, shown, landed)
 
     def _landed(self, directory: int, state: _State, answered: bool) -> None:
         state.flying -= 1

@@ -35,7 +35,7 @@ class _State:
     def __init__(self, children: list[int]) -> None:
         self.children = children
         self.index = {number: at for at, number in enumerate(children)}
-        self.planned: set[int] = set()  # indices in pages under way
+        self.planned: set[int] = set()  # ids in pages under way
         self.flying = 0
         self.window = FIRST
         self.asked = 0
@@ -75,11 +75,11 @@ class Walks:
         step = self._step(parent)
         at = 0
         while at < len(state.children) and most > 0:
-            if at in state.planned or self._known(state.children[at]):
+            if state.children[at] in state.planned or self._known(state.children[at]):
                 at += 1
                 continue
             end = min(at + step, len(state.children))
-            state.planned.update(range(at, end))
+            state.planned.update(state.children[at:end])
             state.flying += 1
             most -= 1
             yield Chunk(state.children[at], state.children[end - 1])
@@ -108,7 +108,7 @@ class Walks:
         if state is None or chunk.first not in state.index:
             return
         state.flying = max(0, state.flying - 1)
-        state.planned.difference_update(range(state.index[chunk.first], state.index.get(chunk.last, 0) + 1))
+        state.planned.difference_update(state.children[state.index[chunk.first] : state.index.get(chunk.last, 0) + 1])
 
     def _step(self, parent: int) -> int:
         """Directories that one page shows."""
@@ -119,13 +119,16 @@ class Walks:
         children = self._tree.directories_in_order(parent, _LARGEST)
         state = self._states.get(parent)
         if state is None or state.children != children:
-            state = self._states[parent] = _State(children)
+            former, state = state, _State(children)
+            self._states[parent] = state
+            if former is not None:
+                state.planned, state.flying = former.planned, former.flying
         return state
 
     def _state(self, parent: int, directory: int) -> _State | None:
         state = self._states.get(parent)
         if state is None or (directory not in state.index and state.children):
-            state = self._states[parent] = _State(self._tree.directories_in_order(parent, _LARGEST))
+            state = self._renewed(parent)
         return state if directory in state.index else None
 
     def _plan(self, parent: int, directory: int) -> Iterator[Chunk]:
@@ -143,13 +146,13 @@ class Walks:
             if state.flying >= state.window or state.asked >= FIRST + PAGES_PER_USE * len(state.used):
                 break
             end = min(first + step, len(state.children))
-            missing = [i for i in range(first, end) if i not in state.planned and not self._known(state.children[i])]
+            missing = [n for n in state.children[first:end] if n not in state.planned and not self._known(n)]
             if not missing:
                 continue
-            state.planned.update(range(missing[0], end))
+            state.planned.update(state.children[state.index[missing[0]] : end])
             state.flying += 1
             state.asked += 1
-            yield Chunk(state.children[missing[0]], state.children[end - 1])
+            yield Chunk(missing[0], state.children[end - 1])
         state.window = min(MOST, state.window * 2)
 
     @staticmethod
