@@ -256,7 +256,7 @@ class TreeNamespace:
         share = min(self._answers.file_ttl, self._config.negative_ttl) > 0
         for _ in range(_ATTEMPTS):
             if share:
-                await self._refresher.name(parent, target.stored, share=True)
+                await self._refresher.name(parent, target.stored, self._clock() - self._config.entry_ttl)
                 answer = self._answers.name(parent, target, since)
                 if answer is None and (target.directory or target.shadowed):  # "name/" may lie behind the page's end
                     await self._refresher.probe(parent, target.stored, share=True)
@@ -274,7 +274,7 @@ class TreeNamespace:
         for _ in range(_ATTEMPTS):
             parent, directory, name, _last = self._tree.location(node)
             if share:
-                await self._refresher.name(parent, name, share=True)
+                await self._refresher.name(parent, name, self._clock() - self._config.entry_ttl)
                 if directory and self._answers.node(node, since) is None:
                     await self._refresher.probe(parent, name, share=True)
                 await self._see_target(parent, name, since)
