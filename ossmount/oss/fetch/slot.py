@@ -12,9 +12,9 @@ from typing import Final
 
 import trio
 
+from ossmount.children.process import ChildProcess
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
-from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Slot:
     def __init__(
         self,
         index: int,
-        start: Callable[[], FetchProcess],
+        start: Callable[[], ChildProcess],
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
@@ -79,7 +79,7 @@ class Slot:
         self._outbox: list[wire.Message] = []
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
-        self.process: FetchProcess | None = None
+        self.process: ChildProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
         self.restarts = 0
@@ -132,12 +132,12 @@ class Slot:
             except OSError as error:
                 if not self.ready.is_set():
                     raise
-                status = -1
+                status = None
                 _log.warning("fetch process %d cannot be started: %s", self._index, error.strerror)
             self.restarts += 1
             if not self._answered and not self.ready.is_set():
                 raise RuntimeError(f"fetch process {self._index} does not start: status {status}, see its message on stderr")
-            _log.warning("fetch process %d ended with status %d: starting a new one", self._index, status)
+            _log.warning("fetch process %d ended with status %s: starting a new one", self._index, status)
             self._requeue()
             if self._answered:
                 pause = _RESTART[0]
@@ -145,7 +145,7 @@ class Slot:
                 await trio.sleep(pause)
                 pause = min(_RESTART[1], pause * 2)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> int | None:
         """One process from start to end; its exit status."""
         self._answered = False
         self._lent = False
@@ -168,7 +168,7 @@ class Slot:
             self.counters = {}
         return status
 
-    async def _write(self, process: FetchProcess) -> None:
+    async def _write(self, process: ChildProcess) -> None:
         """Sends the outbox whenever there is something in it, all in one piece."""
         control = process.control
         while True:
@@ -195,7 +195,7 @@ class Slot:
         except OSError as error:
             _log.debug("fetch process %d is not lent the device now: %s", self._index, error)
 
-    async def _read(self, process: FetchProcess) -> None:
+    async def _read(self, process: ChildProcess) -> None:
         """Takes reports until the process ends."""
         control, unpacker = process.control, wire.Unpacker()
         while True:
@@ -211,7 +211,7 @@ class Slot:
             for message in unpacker.feed(data):
                 self._take(message)
 
-    async def _watch(self, process: FetchProcess) -> None:
+    async def _watch(self, process: ChildProcess) -> None:
         """Kills a process that is stuck: a fetch of it is well over its deadline."""
         while True:
             await trio.sleep(_WATCH)
