@@ -9,11 +9,12 @@ import struct
 
 from ossmount.children.tie import tie_to
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.worker import Worker
 
 
-def main(control_fd: str, parent: str, slab_fd: str, slab_size: str) -> None:
+def main(control_fd: str, parent: str, slab_fd: str, slab_size: str, in_hand_fd: str) -> None:
     """Serves the daemon with process id `parent` until it closes its end of the control socket, or dies."""
     tie_to(int(parent), "ossmount-fetch")
     control = socket.socket(fileno=int(control_fd))
@@ -21,7 +22,9 @@ def main(control_fd: str, parent: str, slab_fd: str, slab_size: str) -> None:
     os.close(int(slab_fd))
     settings = _configure(control)
     if settings is not None:
-        Worker(control, memoryview(slab), settings).run()
+        in_hand = InHand(int(in_hand_fd), settings.connections)
+        os.close(int(in_hand_fd))
+        Worker(control, memoryview(slab), settings, in_hand).run()
 
 
 def _configure(control: socket.socket) -> WorkerSettings | None:

@@ -17,12 +17,11 @@ from typing import Final
 
 import trio
 
-from ossmount.children.process import ChildProcess
 from ossmount.config import Credentials, FetchConfig, SourceConfig
 from ossmount.errors import Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
-from ossmount.oss.fetch.process import start_fetch_process
+from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.slot import Loan, Pending, Slot
@@ -71,8 +70,8 @@ class FetchPool:
         self._closed = False
         self._loan = Loan()
 
-        def start() -> ChildProcess:
-            return start_fetch_process(settings, slab_fd, slab_size, environment)
+        def start() -> FetchProcess:
+            return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
             Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan) for index in range(count)

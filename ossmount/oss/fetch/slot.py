@@ -12,16 +12,16 @@ from typing import Final
 
 import trio
 
-from ossmount.children.process import ChildProcess
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 
 _log = logging.getLogger(__name__)
 
 #: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
 _MESSAGES: Final = 64 << 10
-#: How often a fetch is repeated because the process that carried it died.
+#: Deaths of fetch processes that a fetch may have been in hand at, each time on a connection: one more, and it is to blame.
 _MAX_REPEATS: Final = 2
 #: Seconds after its deadline at which a fetch proves that its process is stuck.
 _STUCK: Final = 5.0
@@ -61,7 +61,7 @@ class Slot:
     def __init__(
         self,
         index: int,
-        start: Callable[[], ChildProcess],
+        start: Callable[[], FetchProcess],
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
@@ -79,7 +79,8 @@ class Slot:
         self._outbox: list[wire.Message] = []
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
-        self.process: ChildProcess | None = None
+        self._carried: set[int] = set()  # what the process that ended last had on its connections
+        self.process: FetchProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
         self.restarts = 0
@@ -148,6 +149,7 @@ class Slot:
     async def _run_once(self) -> int | None:
         """One process from start to end; its exit status."""
         self._answered = False
+        self._carried = set()
         self._lent = False
         self.process = process = self._start()
         self._outbox.insert(0, self._credentials_message())
@@ -158,7 +160,7 @@ class Slot:
                 await self._read(process)
                 nursery.cancel_scope.cancel()
         finally:
-            status = await process.end()
+            status, self._carried = await process.end()
             self.process = None
             stores, self._stores = self._stores, {}
             for done in stores.values():
@@ -168,7 +170,7 @@ class Slot:
             self.counters = {}
         return status
 
-    async def _write(self, process: ChildProcess) -> None:
+    async def _write(self, process: FetchProcess) -> None:
         """Sends the outbox whenever there is something in it, all in one piece."""
         control = process.control
         while True:
@@ -195,7 +197,7 @@ class Slot:
         except OSError as error:
             _log.debug("fetch process %d is not lent the device now: %s", self._index, error)
 
-    async def _read(self, process: ChildProcess) -> None:
+    async def _read(self, process: FetchProcess) -> None:
         """Takes reports until the process ends."""
         control, unpacker = process.control, wire.Unpacker()
         while True:
@@ -211,7 +213,7 @@ class Slot:
             for message in unpacker.feed(data):
                 self._take(message)
 
-    async def _watch(self, process: ChildProcess) -> None:
+    async def _watch(self, process: FetchProcess) -> None:
         """Kills a process that is stuck: a fetch of it is well over its deadline."""
         while True:
             await trio.sleep(_WATCH)
@@ -268,8 +270,9 @@ class Slot:
         """What the ended process did not do is given to the next one."""
         now = time.monotonic()
         self._outbox = []
+        # what only waited in the process's queue has not killed it
         for number, pending in list(self._pending.items()):
-            pending.repeats += 1
+            pending.repeats += number in self._carried
             if pending.cancelled:
                 self._finish(number, Unavailable("cancelled: nobody waits any more"))
             elif pending.deadline <= now:

@@ -18,6 +18,7 @@ from ossmount.oss.fetch import backoff, wire
 from ossmount.oss.fetch.connection import Connection, State, Timeouts
 from ossmount.oss.fetch.delivery import Delivery, Latency
 from ossmount.oss.fetch.exchange import RequestWriter
+from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
 from ossmount.oss.fetch.pace import Pace
@@ -50,7 +51,7 @@ _CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits a
 class Worker:
     """Carries jobs over connections until the daemon closes the control socket."""
 
-    def __init__(self, control: socket.socket, slab: memoryview, settings: WorkerSettings) -> None:
+    def __init__(self, control: socket.socket, slab: memoryview, settings: WorkerSettings, in_hand: InHand) -> None:
         self.scratch = memoryview(bytearray(_SCRATCH))
         self.tls_session: ssl.SSLSession | None = None
         self._slab = slab
@@ -73,6 +74,7 @@ class Worker:
         self._resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
         self._connections: dict[int, Connection] = {}
         self._idle: dict[Connection, float] = {}  # since when; the last one is used first
+        self._in_hand = in_hand
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
         self._now = time.monotonic()
@@ -195,6 +197,7 @@ class Worker:
     def _end(self, job: Job, trouble: Trouble | None) -> None:
         """The job is over: tells the daemon."""
         del self._jobs[job.number]
+        self._in_hand.end(job.number)
         if trouble is None:
             self._outgoing.append((wire.DONE, job.number, "", ""))
         else:
@@ -255,6 +258,7 @@ class Worker:
         if trouble.retry is not Retry.AT_ONCE:
             job.trouble = trouble
         self.counters["retries"] += 1
+        self._in_hand.end(job.number)
         self._queue.delay(job, now + wait)
 
     def _count(self, trouble: Trouble) -> None:
@@ -302,6 +306,7 @@ class Worker:
             self._again(job, trouble)
             return True
         self._pace.started(self._now)
+        self._in_hand.begin(job.number)
         connection.begin(job, request, self._now)
         return True
 
