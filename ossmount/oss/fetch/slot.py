@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 #: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
 _MESSAGES: Final = 64 << 10
-#: How often a fetch is repeated because the process that carried it died.
+#: Deaths of fetch processes that a fetch may have been in hand at, each time on a connection: one more, and it is to blame.
 _MAX_REPEATS: Final = 2
 #: Seconds after its deadline at which a fetch proves that its process is stuck.
 _STUCK: Final = 5.0
@@ -79,6 +79,7 @@ class Slot:
         self._outbox: list[wire.Message] = []
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
+        self._carried: set[int] = set()  # what the process that ended last had on its connections
         self.process: FetchProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
@@ -132,12 +133,12 @@ class Slot:
             except OSError as error:
                 if not self.ready.is_set():
                     raise
-                status = -1
+                status = None
                 _log.warning("fetch process %d cannot be started: %s", self._index, error.strerror)
             self.restarts += 1
             if not self._answered and not self.ready.is_set():
                 raise RuntimeError(f"fetch process {self._index} does not start: status {status}, see its message on stderr")
-            _log.warning("fetch process %d ended with status %d: starting a new one", self._index, status)
+            _log.warning("fetch process %d ended with status %s: starting a new one", self._index, status)
             self._requeue()
             if self._answered:
                 pause = _RESTART[0]
@@ -145,9 +146,10 @@ class Slot:
                 await trio.sleep(pause)
                 pause = min(_RESTART[1], pause * 2)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> int | None:
         """One process from start to end; its exit status."""
         self._answered = False
+        self._carried = set()
         self._lent = False
         self.process = process = self._start()
         self._outbox.insert(0, self._credentials_message())
@@ -158,7 +160,7 @@ class Slot:
                 await self._read(process)
                 nursery.cancel_scope.cancel()
         finally:
-            status = await process.end()
+            status, self._carried = await process.end()
             self.process = None
             stores, self._stores = self._stores, {}
             for done in stores.values():
@@ -268,8 +270,9 @@ class Slot:
         """What the ended process did not do is given to the next one."""
         now = time.monotonic()
         self._outbox = []
+        # what only waited in the process's queue has not killed it
         for number, pending in list(self._pending.items()):
-            pending.repeats += 1
+            pending.repeats += number in self._carried
             if pending.cancelled:
                 self._finish(number, Unavailable("cancelled: nobody waits any more"))
             elif pending.deadline <= now:
