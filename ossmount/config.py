@@ -56,8 +56,8 @@ class DataConfig:
     """The page cache in RAM and readahead."""
 
     memory_limit: int = 1 << 30  # bytes of the slab
-    readahead_size: int = 8 << 20  # bytes of one window at most
-    readahead_count: int = 16  # windows in flight for one stream
+    readahead_size: int = 4 << 20  # bytes of one window at most
+    readahead_count: int = 32  # windows in flight for one stream
     kernel_keeps: bool = True  # what was delivered lies in the kernel's page cache (not so with direct I/O)
 
 

@@ -209,7 +209,7 @@ READAHEAD_SIZE: Option[int] = Option(
     "readahead_size",
     DATA,
     units.SIZE,
-    8 << 20,
+    4 << 20,
     "Largest piece that is fetched ahead of a sequential reader in one request.",
     aliases=("fs.oss.read.readahead.buffer.size",),
 )
@@ -217,7 +217,7 @@ READAHEAD_COUNT: Option[int] = Option(
     "readahead_count",
     DATA,
     units.count(0, 1024),
-    16,
+    32,
     "How many such pieces may be under way for one reader.",
     aliases=("fs.oss.read.readahead.buffer.count",),
 )
