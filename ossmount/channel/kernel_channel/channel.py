@@ -1,8 +1,8 @@
 """KernelChannel: the channel that speaks the kernel's protocol on /dev/fuse.
 
 Who owns what: the task of serve() reads requests and sends all answers that are in memory; coroutines of the filesystem
-run in tasks of its nursery; the notifier owns the notifications. Everything runs on the event loop's thread, and between
-two checkpoints of the reading task nobody else touches the request buffer.
+run in tasks of its nursery (in_hand.py); the notifier owns the notifications. Everything runs on the event loop's thread, and
+between two checkpoints of the reading task nobody else touches the request buffer.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import trio
 
 from ossmount.channel import mounting
 from ossmount.channel.interface import Borrower
-from ossmount.channel.kernel_channel import init, interrupts, protocol
+from ossmount.channel.kernel_channel import init, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
+from ossmount.channel.kernel_channel.in_hand import InHand
 from ossmount.channel.kernel_channel.init import Agreement
 from ossmount.channel.kernel_channel.notify import Notifier
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
@@ -40,18 +40,7 @@ TURN = 1e-3  # seconds of handling requests after which the other tasks get a tu
 # file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this.
 BRIEFLY = 200e-6
 SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
-REWATCH = 0.25  # seconds between looks at a process whose signal did not end its request
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
-
-
-class _Task:
-    """A coroutine of the filesystem that answers a request."""
-
-    __slots__ = ("pid", "scope")
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid  # of the thread that waits
-        self.scope = trio.CancelScope()
 
 
 class KernelChannel:
@@ -64,7 +53,7 @@ class KernelChannel:
         self._buffer = bytearray(BUFFER_SIZE)
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
-        self._tasks: dict[int, _Task] = {}
+        self._in_hand = InHand()
         self._notifier = Notifier()
         self._stop = trio.Event()
         self._agreement: Agreement | None = None
@@ -90,6 +79,7 @@ class KernelChannel:
             self._handlers = await self._initialize(self._device)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._in_hand.run_in(nursery)
                 nursery.start_soon(self._detach_when_asked, helpers)
                 nursery.start_soon(self._notifier.run, fd)
                 ready()
@@ -142,7 +132,7 @@ class KernelChannel:
             facts["max_pages"] = agreed.max_pages
         facts["requests"] = self.requests()
         if self._handlers is not None and self._device is not None:
-            facts["waiting"] = len(self._handlers.reads) + len(self._tasks)
+            facts["waiting"] = len(self._in_hand)
             facts["malformed"] = self._malformed
             facts["defects"] = self._handlers.defects
             facts["answers_lost"] = self._device.lost
@@ -251,11 +241,12 @@ class KernelChannel:
             device,
             agreement,
             self._buffer,
-            self._start,
+            self._in_hand.start,
             direct_io=self._config.direct_io,
             keep_listings=not self._config.close_to_open,
             clock=trio.current_time,
         )
+        self._in_hand.attach(handlers)
         handlers.table[Opcode.INTERRUPT] = self._interrupt
         handlers.smallest[Opcode.INTERRUPT] = BODY + protocol.INTERRUPT_IN.size
         return handlers
@@ -279,7 +270,7 @@ class KernelChannel:
     async def _serve_requests(self, fd: int, handlers: Handlers) -> None:
         buffer, counts, table, smallest = self._buffer, self._counts, handlers.table, handlers.smallest
         unpack, known = protocol.IN_HEADER.unpack_from, len(handlers.table)
-        receive, tasks, reads = self._receive, self._tasks, handlers.reads
+        receive, tasks, reads = self._receive, self._in_hand.tasks, handlers.reads
         wanted, brief = (fd,), fd < SELECTABLE
         # waited: the last request had to be waited for, and so will the next one: do not try to read before
         waited, turn_ends = False, 0.0
@@ -334,53 +325,9 @@ class KernelChannel:
         else:
             handlers.fail(unique, failure)
 
-    # -- requests that take time
-
-    def _start(self, unique: int, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
-        assert self._nursery is not None and self._handlers is not None
-        task = _Task(self._handlers.requester())
-        self._tasks[unique] = task
-        self._nursery.start_soon(self._run, unique, task, work, finish)
-
-    async def _run(self, unique: int, task: _Task, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
-        assert self._handlers is not None
-        try:
-            with task.scope:
-                result = await work
-            if task.scope.cancelled_caught:
-                self._handlers.device.error(unique, errno.EINTR)
-            else:
-                finish(unique, result)
-        except Exception as failure:
-            self._fail(self._handlers, 0, unique, failure)
-        finally:
-            del self._tasks[unique]
-
     def _interrupt(self, _unique: int, _node: int, _end: int) -> None:
-        assert self._nursery is not None
         (unique,) = protocol.INTERRUPT_IN.unpack_from(self._buffer, BODY)
-        if not self._honour(unique):
-            self._nursery.start_soon(self._watch, unique)
-
-    def _honour(self, unique: int) -> bool:
-        """Gives a request up if its process wants to end; True when there is nothing more to do about it."""
-        assert self._handlers is not None
-        read = self._handlers.reads.get(unique)
-        if read is not None:
-            if not interrupts.signals_of(read.pid).dying:
-                return False
-            read.give_up(errno.EINTR)
-        task = self._tasks.get(unique)
-        if task is not None:
-            if not interrupts.signals_of(task.pid).stopping:
-                return False
-            task.scope.cancel()
-        return True
-
-    async def _watch(self, unique: int) -> None:
-        """The kernel interrupts a request only once; a later signal may be the one that ends its process."""
-        while not self._honour(unique):
-            await trio.sleep(REWATCH)
+        self._in_hand.interrupt(unique)
 
 
 async def _reap(helpers: list[trio.Process]) -> None:
