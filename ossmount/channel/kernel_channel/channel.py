@@ -19,16 +19,17 @@ from collections.abc import Callable
 import trio
 
 from ossmount.channel import mounting
-from ossmount.channel.interface import Borrower
+from ossmount.channel.interface import Borrower, Succession, Taken
 from ossmount.channel.kernel_channel import init, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
 from ossmount.channel.kernel_channel.in_hand import InHand
 from ossmount.channel.kernel_channel.init import Agreement
-from ossmount.channel.kernel_channel.notify import Notifier
+from ossmount.channel.kernel_channel.journal import Journal
+from ossmount.channel.kernel_channel.notify import Notifier, clone_device
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
 from ossmount.config import ChannelConfig
-from ossmount.errors import OssMountError, Unavailable
+from ossmount.errors import OssMountError, Poisonous, Unavailable
 from ossmount.filesystem.interface import Operations
 
 log = logging.getLogger(__name__)
@@ -40,22 +41,28 @@ TURN = 1e-3  # seconds of handling requests after which the other tasks get a tu
 # file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this.
 BRIEFLY = 200e-6
 SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
+LEAVING = 1.0  # seconds to answer what is in hand before another daemon takes the connection; the rest is sent to that one
+LEFT = "left to another daemon"
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
 
 
 class KernelChannel:
     """One mount (ossmount.channel.interface.Channel)."""
 
-    def __init__(self, operations: Operations, config: ChannelConfig) -> None:
+    def __init__(self, operations: Operations, config: ChannelConfig, succession: Succession | None = None) -> None:
+        """succession: with it the connection may be one that another daemon began, and outlives this one."""
         init.check_open_policy(config)
         self._operations = operations
         self._config = config
+        self._succession = succession
         self._buffer = bytearray(BUFFER_SIZE)
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
         self._in_hand = InHand()
-        self._notifier = Notifier()
+        self._notifier = Notifier(-1 if succession is None else succession.alive)
         self._stop = trio.Event()
+        self._reading = trio.CancelScope()
+        self._journal: Journal | None = None
         self._agreement: Agreement | None = None
         self._handlers: Handlers | None = None
         self._mounted: mounting.Mounted | None = None
@@ -71,31 +78,47 @@ class KernelChannel:
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Mounts (or takes the descriptor it was given) and serves. Raises MountError, or Unsupported for an old kernel."""
-        self._mounted = await self._open()
-        fd = self._mounted.fd
-        self._device = Device(fd)
+        taken = None if self._succession is None else self._succession.taken()
+        self._mounted = await self._open(taken)
+        self._device = Device(self._mounted.fd)
         helpers: list[trio.Process] = []
         try:
-            self._handlers = await self._initialize(self._device)
+            await self._begin(taken)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._in_hand.run_in(nursery)
                 nursery.start_soon(self._detach_when_asked, helpers)
-                nursery.start_soon(self._notifier.run, fd)
+                nursery.start_soon(self._notifier.run, self._device.fd)
                 ready()
-                await self._serve_requests(fd, self._handlers)
+                await self._serve_until_left()
                 nursery.cancel_scope.cancel()
         finally:
+            if self._succession is not None and (self._ended not in ("", LEFT) or self._stop.is_set()):
+                self._succession.end()
             self._ended = self._ended or "stopped"
             self._notifier.revoke()
             # before all that takes time: it fails what is still in hand, which frees every process that waits for an answer
-            trio.lowlevel.notify_closing(fd)
+            trio.lowlevel.notify_closing(self._device.fd)
             self._device.close()
             with trio.CancelScope(shield=True):
-                if self._handlers is None:
+                if self._handlers is None and taken is None:
                     await self._detach(helpers)  # nothing stays mounted that never served
                 await self._notifier.end()
                 await _reap(helpers)
+
+    async def _serve_until_left(self) -> None:
+        """Serves until the connection ends, or until it is another daemon's: then nothing of it is touched any more."""
+        assert self._device is not None and self._handlers is not None
+        with self._reading:
+            await self._serve_requests(self._device.fd, self._handlers)
+        if self._reading.cancelled_caught and self._succession is not None:
+            await self._in_hand.drain(LEAVING)
+            self._ended = LEFT
+            self._succession.left()
+
+    def leave(self) -> None:
+        """Leaves the connection to another daemon: serve() reads no more, answers what it has, and ends."""
+        self._reading.cancel()
 
     def unmount(self) -> None:
         self._stop.set()
@@ -120,16 +143,8 @@ class KernelChannel:
             facts["read_ahead_kb"] = self._read_ahead.kb
             if self._read_ahead.problem:
                 facts["read_ahead_problem"] = self._read_ahead.problem
-        agreed = self._agreement
-        if agreed is not None:
-            facts["protocol"] = f"{protocol.KERNEL_VERSION}.{agreed.minor}"
-            facts["flags"] = [flag.name for flag in Init if flag in agreed.flags]
-            facts["open"] = "skip" if agreed.skip_open else "ask"
-            facts["open_why"] = agreed.why_open
-            facts["kernel_listings"] = agreed.cache_listings
-            facts["kernel_listings_why"] = agreed.why_listings
-            facts["max_background"] = agreed.max_background
-            facts["max_pages"] = agreed.max_pages
+        if self._agreement is not None:
+            facts |= init.agreement_facts(self._agreement)
         facts["requests"] = self.requests()
         if self._handlers is not None and self._device is not None:
             facts["waiting"] = len(self._in_hand)
@@ -166,12 +181,14 @@ class KernelChannel:
 
     # -- beginning and end
 
-    async def _open(self) -> mounting.Mounted:
+    async def _open(self, taken: Taken | None) -> mounting.Mounted:
         config = self._config
-        if config.fuse_fd is not None:
-            os.set_blocking(config.fuse_fd, False)
-            os.set_inheritable(config.fuse_fd, False)
-            return mounting.Mounted(config.fuse_fd, mounting.resolve(config.mountpoint), "descriptor")
+        given = config.fuse_fd if taken is None else taken.fd
+        if given is not None:
+            os.set_blocking(given, False)
+            os.set_inheritable(given, False)
+            how = "descriptor" if taken is None else "a former daemon"
+            return mounting.Mounted(given, mounting.resolve(config.mountpoint), how)
         mount = functools.partial(mounting.mount, config.mountpoint, config.source, allow_other=config.allow_other)
         return await trio.to_thread.run_sync(mount)
 
@@ -197,8 +214,43 @@ class KernelChannel:
         if mounting.find_mount(self._mounted.mountpoint) is not None:
             log.warning("%s could not be unmounted; it answers ENOTCONN from now on", self._mounted.mountpoint)
 
-    async def _initialize(self, device: Device) -> Handlers:
-        """Answers INIT, and makes the handlers for what was agreed."""
+    async def _begin(self, taken: Taken | None) -> None:
+        """INIT, or what another daemon agreed then: the kernel asks once for each connection."""
+        assert self._mounted is not None and self._device is not None
+        agreement = await self._initialize(self._device) if taken is None else init.agreement_from(taken.agreement)
+        self._agreement = agreement
+        self._notifier.expire = Init.HAS_EXPIRE_ONLY in agreement.flags
+        if self._succession is not None:
+            self._share(self._succession, taken, agreement)
+        # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
+        self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
+        self._handlers = self._make_handlers(self._device, agreement)
+
+    def _share(self, succession: Succession, taken: Taken | None, agreement: Agreement) -> None:
+        """Hands the connection to the keeper.
+
+        A kernel that cannot send requests again is read from a clone: its end, with the daemon, fails what was in hand.
+        """
+        assert self._device is not None
+        if Init.HAS_RESEND in agreement.flags:
+            self._journal = Journal(succession.journal, after_death=taken is not None and taken.after_death)
+            if taken is None:
+                succession.keep(self._device.fd, init.agreement_as_json(agreement))
+            return
+        try:
+            clone = clone_device(self._device.fd)
+        except (OSError, mounting.MountError) as failure:
+            log.warning(
+                "the mount ends with this daemon: no request is sent again, and the device cannot be cloned: %s", failure
+            )
+            return
+        if taken is None:
+            succession.keep(self._device.fd, init.agreement_as_json(agreement))
+        self._device.close()
+        self._device = Device(clone)
+
+    async def _initialize(self, device: Device) -> Agreement:
+        """Answers INIT; what was agreed."""
         while True:
             await trio.lowlevel.wait_readable(device.fd)
             size = self._receive(device.fd)
@@ -212,7 +264,7 @@ class KernelChannel:
             elif opcode != Opcode.INIT:
                 device.error(unique, errno.EIO)
             elif agreement := self._agree(device, unique, size):
-                return self._begin(device, agreement)
+                return agreement
 
     def _agree(self, device: Device, unique: int, size: int) -> Agreement | None:
         """None when the kernel is to ask again in our major version."""
@@ -230,12 +282,7 @@ class KernelChannel:
         device.write(protocol.OUT_HEADER.pack(16 + len(answer), 0, unique) + answer)
         return agreement
 
-    def _begin(self, device: Device, agreement: Agreement) -> Handlers:
-        assert self._mounted is not None
-        self._agreement = agreement
-        self._notifier.expire = Init.HAS_EXPIRE_ONLY in agreement.flags
-        # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
-        self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
+    def _make_handlers(self, device: Device, agreement: Agreement) -> Handlers:
         handlers = Handlers(
             self._operations,
             device,
@@ -297,9 +344,10 @@ class KernelChannel:
             try:
                 if length != size or end < smallest[opcode] or not unique:
                     self._refuse(opcode, unique, size)
-                else:
+                elif unique < protocol.UNIQUE_RESEND or self._take_up(handlers, opcode, unique):
                     table[opcode](unique, node, end)
                     if opcode == Opcode.DESTROY:
+                        self._ended = "unmounted"
                         return
             except Exception as failure:
                 self._fail(handlers, opcode, unique, failure)
@@ -317,6 +365,18 @@ class KernelChannel:
         # an answer to 0 would be a notification
         if unique and opcode not in UNANSWERED and self._device is not None:
             self._device.error(unique, errno.EINVAL)
+
+    def _take_up(self, handlers: Handlers, opcode: int, unique: int) -> bool:
+        """Whether a request that the kernel sends again is to be handled: not one in hand, nor one that daemons die of."""
+        if opcode in UNANSWERED:
+            return True
+        if self._in_hand.renumber(unique):
+            return False
+        if self._journal is None or self._journal.take_up(unique):
+            return True
+        log.error("request %d (opcode %d) was in hand when two daemons died: answered EIO", unique, opcode)
+        handlers.fail(unique, Poisonous("daemons die with this request in hand"))
+        return False
 
     def _fail(self, handlers: Handlers, opcode: int, unique: int, failure: Exception) -> None:
         """The outer end of the error boundary: nothing that one request does ends the connection."""
