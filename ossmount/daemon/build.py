@@ -48,6 +48,7 @@ from ossmount.oss.buckets import Bucket
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import ObjectLister
+from ossmount.oss.rates.rates import Rates
 
 OLDEST_KERNEL = (5, 4)
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
@@ -61,10 +62,11 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     source = source_config(order, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
-    bucket = _bucket(source)
+    rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
+    bucket = _bucket(source, rates)
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
-    pool = FetchPool(source, fetch, slab.fd, slab.size)
+    pool = FetchPool(source, fetch, slab.fd, slab.size, rates=rates)
     disk_config = disk_cache_config(source, settings)
     disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
 
@@ -107,6 +109,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
             "oss": bucket.facts,
+            "rates": rates.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
@@ -133,9 +136,9 @@ def _lend(channel: Channel, pool: FetchPool) -> None:
         channel.lend_to(pool)
 
 
-def _bucket(source: SourceConfig) -> Bucket:
+def _bucket(source: SourceConfig, rates: Rates) -> Bucket:
     try:
-        return Bucket(source)
+        return Bucket(source, rates)
     except ValueError as error:
         raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
 
