@@ -17,9 +17,9 @@ from ossmount.oss.fetch.job import Job
 #: Seconds of tokens that are held at most: what the way to the daemon and back takes on a busy machine.
 _RESERVE: Final = 0.05
 
-#: Requests and bytes wanted: for demand, ahead, for demand, ahead. The order of ossmount.oss.rates.rates.Wants.
-Lack = tuple[int, int, int, int]
-NOTHING: Final[Lack] = (0, 0, 0, 0)
+#: The fields of ossmount.oss.rates.rates.Wants, which is not imported here for what it imports.
+Lack = tuple[int, int, int, int, bool]
+NOTHING: Final[Lack] = (0, 0, 0, 0, False)
 
 
 class Allowance:
@@ -76,7 +76,7 @@ class Allowance:
     def balance(self, connections: Iterable[Connection], waiting: tuple[int, int, int, int], now: float) -> Lack:
         """Lets those connections receive that may, demand before the rest; what is lacking.
 
-        waiting: of the jobs that could start now the number and the bytes, as in Lack.
+        waiting: of the jobs that could start now the number for demand and ahead, and the bytes of both.
         """
         demand_jobs, ahead_jobs, demand_bytes, ahead_bytes = waiting
         if self._rates[1]:
@@ -96,6 +96,7 @@ class Allowance:
         return (
             *_lack(self._requests, max(1, math.ceil(self._rates[0] * _RESERVE)), demand_jobs, ahead_jobs, self._rates[0]),
             *_lack(self._bytes, max(self._prepaid, int(self._rates[1] * _RESERVE)), demand_bytes, ahead_bytes, self._rates[1]),
+            bool(self._rates[0] and demand_jobs > self._requests) or bool(self._rates[1] and demand_bytes > self._bytes),
         )
 
 

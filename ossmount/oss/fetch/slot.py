@@ -100,13 +100,18 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         self._tell(_start_message(number, pending))
-        if self.process is not None and any(self._rates.bounds):  # what it will ask for anyway: saves it the way here and back
-            wants, size = self._party.wants, pending.request.length
-            if pending.demand:
-                more = wants._replace(demand_requests=wants.demand_requests + 1, demand_bytes=wants.demand_bytes + size)
-            else:
-                more = wants._replace(ahead_requests=wants.ahead_requests + 1, ahead_bytes=wants.ahead_bytes + size)
-            self._party.want(more)
+        if self.process is not None and any(self._rates.bounds):
+            self._want_more(pending.request.length, demand=pending.demand)
+
+    def _want_more(self, size: int, *, demand: bool) -> None:
+        """Asks for what the process will want for a fetch that it was just given: saves it the way here and back."""
+        bounds, wants = self._rates.bounds, self._party.wants
+        requests, size = int(bounds.requests > 0), size if bounds.bandwidth else 0
+        if demand:
+            more = wants._replace(demand_requests=wants.demand_requests + requests, demand_bytes=wants.demand_bytes + size)
+        else:
+            more = wants._replace(ahead_requests=wants.ahead_requests + requests, ahead_bytes=wants.ahead_bytes + size)
+        self._party.want(more)
 
     def promote(self, number: int, deadline: float) -> None:
         pending = self._pending[number]
@@ -257,18 +262,18 @@ class Slot:
             if any(news):
                 self._rates.answered(*news)
         elif kind == wire.WANT:
-            self._want(*message[1:])
+            self._want(message[1], message[2], Wants(*message[3:]))
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
 
-    def _want(self, requests: int, size: int, *lack: int) -> None:
-        """The process lacks tokens; what is on its way there comes off."""
-        coming = (self._grants[0] - requests, self._grants[1] - size)
-        left = [max(0, lack[0] - coming[0]), 0, max(0, lack[2] - coming[1]), 0]
-        left[1] = max(0, lack[0] + lack[1] - coming[0]) - left[0]
-        left[3] = max(0, lack[2] + lack[3] - coming[1]) - left[2]
-        self._party.want(Wants(*left))
+    def _want(self, requests: int, size: int, lack: Wants) -> None:
+        """The process lacks tokens; what is on its way there comes off. requests, size: all that it had got by then."""
+        coming, coming_bytes = self._grants[0] - requests, self._grants[1] - size
+        demand, demand_bytes = max(0, lack.demand_requests - coming), max(0, lack.demand_bytes - coming_bytes)
+        ahead = max(0, lack.demand_requests + lack.ahead_requests - coming) - demand
+        ahead_bytes = max(0, lack.demand_bytes + lack.ahead_bytes - coming_bytes) - demand_bytes
+        self._party.want(Wants(demand, ahead, demand_bytes, ahead_bytes, lack.pressed))
 
     def _granted(self, requests: int, size: int) -> None:
         self._grants = (self._grants[0] + requests, self._grants[1] + size)

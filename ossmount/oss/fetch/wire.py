@@ -20,7 +20,7 @@ process to daemon:
     (PROGRESS, number, bytes)
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
-    (WANT, requests, bytes, 4 numbers)             all that was granted so far, and what is lacking now (rates.Wants)
+    (WANT, requests, bytes, *rates.Wants)          all that was granted so far, and what is lacking now
     (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """

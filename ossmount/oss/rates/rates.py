@@ -35,6 +35,7 @@ class Wants(NamedTuple):
     ahead_requests: int = 0
     demand_bytes: int = 0
     ahead_bytes: int = 0
+    pressed: bool = False  # readers wait for more than was granted, also where no more is asked for now
 
 
 NOTHING: Final = Wants()
@@ -77,6 +78,7 @@ class Rates:
         self._wake = trio.Event()
         self._waiters: deque[trio.Event] = deque()  # requests of the control plane
         self._control = self.join(self._control_granted, lambda bounds: None)
+        self._granted = [0, 0]  # requests and bytes
         self._refused = 0
         self._waited = 0
 
@@ -136,16 +138,21 @@ class Rates:
         """Grants what can be granted now."""
         now = self._clock()
         wants = [party.wants for party in self._parties]
+        if any(w.pressed for w in wants):  # until the party says otherwise: its next question is on the way
+            wants = [w._replace(ahead_requests=0, ahead_bytes=0) for w in wants]
         requests = _grant(self._requests, now, [w.demand_requests for w in wants], [w.ahead_requests for w in wants])
         size = _grant(self._bytes, now, [w.demand_bytes for w in wants], [w.ahead_bytes for w in wants])
         for party, (demand, ahead), (demand_bytes, ahead_bytes) in zip(list(self._parties), requests, size, strict=True):
             if demand or ahead or demand_bytes or ahead_bytes:
+                self._granted[0] += demand + ahead
+                self._granted[1] += demand_bytes + ahead_bytes
                 old = party.wants
                 party.wants = Wants(
                     old.demand_requests - demand,
                     old.ahead_requests - ahead,
                     old.demand_bytes - demand_bytes,
                     old.ahead_bytes - ahead_bytes,
+                    old.pressed,
                 )
                 party.granted(demand + ahead, demand_bytes + ahead_bytes)
         self._wake.set()
@@ -157,6 +164,8 @@ class Rates:
             "limit_requests": 0 if self._most == math.inf else self._most,
             "limit_bandwidth": self._bytes.rate if self._bytes else 0,
             "learned_requests": 0 if self._pace.rate == math.inf else round(self._pace.rate, 1),
+            "granted_requests": self._granted[0],
+            "granted_bytes": self._granted[1],
             "refused": self._refused,
             "control_waited": self._waited,
             "wanted_requests": sum(w.demand_requests for w in wants),

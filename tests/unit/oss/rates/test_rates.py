@@ -92,6 +92,19 @@ def test_demand_goes_before_what_is_fetched_ahead() -> None:
     assert (ahead.requests, ahead.bytes) == had
 
 
+def test_nothing_is_fetched_ahead_between_two_questions_of_one_that_is_pressed() -> None:
+    """A process asks for a little at a time; what it asked for is granted, and its next question is not there yet."""
+    clock = Clock()
+    rates = Rates(requests=100, clock=clock)
+    reader = Client(rates, Wants(demand_requests=1, pressed=True))
+    ahead = Client(rates, Wants(ahead_requests=1000))
+    run(clock, [reader, ahead], 1.0, 0.1)
+    assert (reader.requests, ahead.requests) == (10, 0)
+    reader.wants = NOTHING
+    run(clock, [reader, ahead], 1.0)
+    assert ahead.requests == pytest.approx(100, abs=11)
+
+
 def test_bytes_that_nobody_asked_for_are_paid_off() -> None:
     clock = Clock()
     rates = Rates(bandwidth=1 << 20, clock=clock)
