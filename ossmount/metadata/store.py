@@ -32,8 +32,8 @@ from ossmount.errors import Unavailable
 from ossmount.metadata import records
 from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.locks import boot_id, exclusive, try_alone
-from ossmount.metadata.records import Child, Location
-from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_range
+from ossmount.metadata.records import Location
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_records
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -132,10 +132,10 @@ class Store:
             return read_children(txn, self._db, parent, name), self._read_coverage(txn, parent)
 
     @contextlib.contextmanager
-    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, Child]]]]:
-        """What is known of a directory, and its children from a name on, as one moment had them; no checkpoint inside."""
+    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, bytes]]]]:
+        """What is known of a directory, and its packed children from a name on, at one moment; no checkpoint inside."""
         with self._begin() as txn:
-            rows = read_range(txn, self._db, parent, start)
+            rows = read_records(txn, self._db, parent, start)
             try:
                 yield self._read_coverage(txn, parent), rows
             finally:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from ossmount.options.places import ObjectPlace, parse_place
+
 T = TypeVar("T")
 
 _SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -140,6 +142,7 @@ POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)
 BOOLEAN: Unit[bool] = Unit("", _boolean, show_boolean)
 UMASK: Unit[int] = Unit("OCTAL", _octal, "{:03o}".format)
 PATH: Unit[Path | None] = Unit("PATH", _path, show_optional)
+PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_place, show_optional)
 PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths)
 PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)

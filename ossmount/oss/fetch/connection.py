@@ -345,5 +345,7 @@ class Connection:
         return True
 
     def _report(self, job: Job) -> None:
-        if job.progress and job.scatter.received - job.reported >= _PROGRESS_STEP:
+        # Of readahead that nobody waits for the daemon hears once it is done: the reader of a large file is behind one of
+        # dozens of windows.
+        if job.demand and job.progress and job.scatter.received - job.reported >= _PROGRESS_STEP:
             self._owner.progressed(job)

@@ -178,6 +178,8 @@ class Worker:
             job.demand = True
             job.deadline = max(job.deadline, deadline)
             self._queue.promote(number)
+            if job.progress and job.scatter.received > job.reported:
+                self.progressed(job)
 
     def _cancel(self, number: int) -> None:
         job = self._jobs.get(number)

@@ -128,7 +128,8 @@ class Rates:
     async def run(self) -> None:
         """Grants what is wanted as it falls due, until cancelled."""
         while True:
-            self._wake = trio.Event()
+            if self._wake.is_set():  # several pools may run this
+                self._wake = trio.Event()
             with trio.move_on_after(self._pause()) as patience:
                 await self._wake.wait()
             if patience.cancelled_caught:
