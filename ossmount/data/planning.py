@@ -20,6 +20,7 @@ class Planning:
         self._budget = budget
         self._config = config
         self._machines: dict[Version, Readahead] = {}  # least recently used first
+        self._known = budget.ahead
         self._reach = budget.ahead  # bytes that one stream may be ahead; follows what is lost
 
     def forget(self, version: Version) -> None:
@@ -34,6 +35,9 @@ class Planning:
                 del self._machines[next(iter(self._machines))]
         self._machines[version] = machine
         budget = self._budget.ahead
+        if budget != self._known:  # memory has become less or more: the reach follows at once
+            self._reach = min(budget, max(LEAST_REACH, self._reach * budget // max(1, self._known)))
+            self._known = budget
         share = budget // max(1, self._cache.accounts)
         limit = min(self._reach, max(share, (budget - self._cache.unread) // 2))
         if not (self._config.readahead_size and self._config.readahead_count):

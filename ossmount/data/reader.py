@@ -93,6 +93,19 @@ class ObjectReader:
                 self._look_ahead.forget(version)
             self._pump()
 
+    def allot(self, slab: int, ahead: int, look_ahead: int) -> None:
+        """Changes what memory may be used for (see Budget); the slab's own size is the most. What is too much is dropped:
+        whole files fetched ahead first, then the windows of readers, then what is kept. No read fails for it.
+        """
+        budget, cache = self._budget, self._cache
+        budget.slab, budget.ahead, budget.look_ahead = slab, ahead, look_ahead
+        while self._look_ahead.unread > look_ahead and cache.drop_of(self._look_ahead):
+            pass
+        while cache.unread > ahead and cache.drop_ahead(None):
+            pass
+        cache.resize(slab)
+        self._pump()
+
     def forget(self, version: Version) -> None:
         self._planning.forget(version)
         self._look_ahead.forget(version)
