@@ -47,6 +47,7 @@ from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.options.source import Source
 from ossmount.oss.credentials import FileCredentials, environment_credentials
+from ossmount.oss.rates.rates import Rates
 
 OLDEST_KERNEL = (5, 4)
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
@@ -65,7 +66,8 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     listed = _listed(source, settings)
-    remote = connect(source, fetch, slab, listed)
+    rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
+    remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
@@ -116,6 +118,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
             "oss": remote.facts,
+            "rates": rates.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},

@@ -17,6 +17,7 @@ from ossmount.model import ObjectInfo
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import Fetcher, ObjectLister, PageStorer
+from ossmount.oss.rates.rates import Rates
 from ossmount.oss.several import SeveralBuckets, SeveralPools, merged, sources_of
 
 
@@ -51,13 +52,13 @@ class Remote(NamedTuple):
         return {"list": 0, "head": 0, **{kind.lower(): number for kind, number in control.items()}, "get": data}
 
 
-def connect(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manifest | None) -> Remote:
+def connect(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manifest | None, rates: Rates) -> Remote:
     """`listed`: the keys that the mount shows; None for all. Raises CommandError for an endpoint or bucket that is none."""
     try:
         if listed is not None and listed.several:
-            return _several(source, fetch, slab, listed)
-        bucket = Bucket(source)
-        pool = FetchPool(source, fetch, slab.fd, slab.size)
+            return _several(source, fetch, slab, listed, rates)
+        bucket = Bucket(source, rates)
+        pool = FetchPool(source, fetch, slab.fd, slab.size, rates=rates)
     except ValueError as error:
         raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
 
@@ -69,9 +70,9 @@ def connect(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manife
     return Remote(ManifestLister(bucket, listed.keys), bucket.head, pool, check, bucket.facts, digest(listed.keys))
 
 
-def _several(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manifest) -> Remote:
+def _several(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manifest, rates: Rates) -> Remote:
     sources = sources_of(source, listed.buckets)
-    buckets = {name: Bucket(config) for name, config in sources.items()}
+    buckets = {name: Bucket(config, rates) for name, config in sources.items()}
     together = SeveralBuckets(buckets)
 
     async def check() -> None:
@@ -84,7 +85,7 @@ def _several(source: SourceConfig, fetch: FetchConfig, slab: Slab, listed: Manif
     def facts() -> dict[str, object]:
         return merged([bucket.facts() for bucket in buckets.values()])
 
-    pool = SeveralPools(sources, fetch, slab.fd, slab.size)
+    pool = SeveralPools(sources, fetch, slab.fd, slab.size, rates)
     lister = ManifestLister(together, listed.keys)
     return Remote(lister, together.head, pool, check, facts, "buckets" + digest(listed.keys))
 

@@ -232,6 +232,23 @@ CONNECTIONS: Option[int] = Option(
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
 )
+LIMIT_REQUESTS: Option[int] = Option(
+    "limit_requests",
+    DATA,
+    units.count(0, 1_000_000),
+    0,
+    "Requests a second that this mount may make of OSS, listings included. What readers wait for goes before what is fetched "
+    "ahead of them. A limit delays; a read still fails when it was not done by the timeout.",
+    computed="none",
+)
+LIMIT_BANDWIDTH: Option[int] = Option(
+    "limit_bandwidth",
+    DATA,
+    units.BANDWIDTH,
+    0,
+    "Bytes a second that this mount may receive from OSS (at least 64K), in the same way.",
+    computed="none",
+)
 CACHE_DIR: Option[tuple[Path, ...]] = Option(
     "cache_dir",
     DATA,
@@ -334,6 +351,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    LIMIT_REQUESTS,
+    LIMIT_BANDWIDTH,
     CACHE_DIR,
     CACHE_SIZE,
     CACHE_FREE_SPACE,

@@ -34,6 +34,13 @@ def _size(text: str) -> int:
     return int(float(match[1]) * (1 << _SIZES[match[2].upper()]))
 
 
+def _bandwidth(text: str) -> int:
+    size = _size(text)
+    if 0 < size < 64 << 10:
+        raise ValueError("at least 64K are needed (0: no limit)")
+    return size
+
+
 def show_size(size: int | None) -> str:
     if size is None:
         return ""
@@ -128,6 +135,7 @@ def show_optional(value: object) -> str:
 TEXT: Unit[str] = Unit("TEXT", str)
 SIZE: Unit[int] = Unit("SIZE", _size, show_size)
 SIZE_OR_COMPUTED: Unit[int | None] = Unit("SIZE", _size, show_size)
+BANDWIDTH: Unit[int] = Unit("SIZE", _bandwidth, lambda size: show_size(size) or "0")
 SECONDS: Unit[float] = Unit("SECONDS", _seconds, show_seconds)
 SECONDS_OR_COMPUTED: Unit[float | None] = Unit("SECONDS", _seconds, lambda value: "" if value is None else show_seconds(value))
 POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)

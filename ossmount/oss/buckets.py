@@ -16,6 +16,7 @@ from ossmount.config import SourceConfig
 from ossmount.errors import Damaged, DeadlineExceeded, Denied, InvalidArgument, NotFound, OssMountError, Throttled, Unavailable
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.listing import parse_etag, parse_listing, parse_size
+from ossmount.oss.rates.rates import Rates
 from ossmount.oss.session import Answer, Question, Session
 
 T = TypeVar("T")
@@ -34,8 +35,10 @@ _RETRIED = (Throttled, Unavailable, Damaged)
 class Bucket:
     """Implements ossmount.oss.interface.ObjectLister. Raises ValueError for an endpoint or bucket name that is none."""
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: SourceConfig, rates: Rates | None = None) -> None:
+        """rates: what may be asked of OSS; None: as much as OSS lets through."""
         self._source = source
+        self._rates = rates or Rates()
         self._session = Session(source, CONNECTIONS)
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
         self._requests: Counter[str] = Counter()
@@ -141,11 +144,21 @@ class Bucket:
         """
         limit = time.monotonic() + (deadline - trio.current_time())
 
-        def exchange() -> T:
-            return parse(self._session.request(question, limit))
+        def exchange() -> tuple[T, int]:
+            answer = self._session.request(question, limit)
+            return parse(answer), len(answer.body)
 
+        await self._rates.take()
         self._requests[question.kind] += 1
-        return await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        try:
+            parsed, size = await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        except OssMountError as error:
+            refused = isinstance(error, Throttled)
+            self._rates.answered(not refused, refused)
+            raise
+        self._rates.answered(1, 0)
+        self._rates.spent(size)
+        return parsed
 
 
 def object_info(key: bytes, headers: Mapping[str, str]) -> ObjectInfo:

@@ -17,6 +17,7 @@ from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, ObjectLister, StoreDone
+from ossmount.oss.rates.rates import Rates
 
 MOST = 16  # buckets: each has fetch processes of its own, of some 15 MB
 
@@ -88,12 +89,14 @@ class SeveralPools:
     first pool does it.
     """
 
-    def __init__(self, sources: Mapping[str, SourceConfig], config: FetchConfig, slab_fd: int, slab_size: int) -> None:
-        """Raises ValueError as FetchPool does."""
+    def __init__(
+        self, sources: Mapping[str, SourceConfig], config: FetchConfig, slab_fd: int, slab_size: int, rates: Rates
+    ) -> None:
+        """rates: of all of them together. Raises ValueError as FetchPool does."""
         share = FetchConfig(
             workers=max(1, config.workers // len(sources)), connections=max(1, config.connections // len(sources))
         )
-        self._pools = [FetchPool(source, share, slab_fd, slab_size) for source in sources.values()]
+        self._pools = [FetchPool(source, share, slab_fd, slab_size, rates=rates) for source in sources.values()]
         self._places = {name: index for index, name in enumerate(sources)}
 
     def fetch(self, request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:

@@ -27,6 +27,7 @@ class Connections:
         self._poller = poller
         self._tunnel = _tunnel(endpoint, settings)
         self._timeouts = _timeouts(settings)
+        self._buffer = settings.prepaid
         self._idle: dict[Connection, float] = {}  # since when; the last one is used first
         self.resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
         self.resolver.begin(now)  # the first fetch need not wait for it
@@ -71,6 +72,8 @@ class Connections:
     def _connect(self, address: Address, now: float) -> Connection:
         try:
             connection = Connection(self._owner, self._poller, address, self._tunnel, self._timeouts, now)
+            if self._buffer:
+                connection.bound_buffer(self._buffer)
         except OSError as error:
             self.resolver.failed(address, now)
             raise transport(f"{address[1][0]}: {error.strerror}") from None

@@ -16,6 +16,7 @@ from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.rates.rates import NOTHING, Bounds, Rates, Wants
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Slot:
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
         loan: Loan,
+        rates: Rates,
     ) -> None:
         self._index = index
         self._start = start
@@ -73,6 +75,9 @@ class Slot:
         self._credentials_message = credentials_message
         self._renewed = renewed
         self._loan = loan
+        self._rates = rates
+        self._party = rates.join(self._granted, self._bounded)
+        self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
         self._lent = False  # the process that runs now has the device
         self._stores: dict[int, StoreDone] = {}
         self._pending: dict[int, Pending] = {}
@@ -95,6 +100,18 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         self._tell(_start_message(number, pending))
+        if self.process is not None and any(self._rates.bounds):
+            self._want_more(pending.request.length, demand=pending.demand)
+
+    def _want_more(self, size: int, *, demand: bool) -> None:
+        """Asks for what the process will want for a fetch that it was just given: saves it the way here and back."""
+        bounds, wants = self._rates.bounds, self._party.wants
+        requests, size = int(bounds.requests > 0), size if bounds.bandwidth else 0
+        if demand:
+            more = wants._replace(demand_requests=wants.demand_requests + requests, demand_bytes=wants.demand_bytes + size)
+        else:
+            more = wants._replace(ahead_requests=wants.ahead_requests + requests, ahead_bytes=wants.ahead_bytes + size)
+        self._party.want(more)
 
     def promote(self, number: int, deadline: float) -> None:
         pending = self._pending[number]
@@ -152,7 +169,8 @@ class Slot:
         self._carried = set()
         self._lent = False
         self.process = process = self._start()
-        self._outbox.insert(0, self._credentials_message())
+        self._grants = (0, 0)
+        self._outbox[:0] = [self._credentials_message(), (wire.BOUNDS, *self._rates.bounds)]
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, process)
@@ -162,6 +180,7 @@ class Slot:
         finally:
             status, self._carried = await process.end()
             self.process = None
+            self._party.want(NOTHING)
             stores, self._stores = self._stores, {}
             for done in stores.values():
                 _guarded(done, errno.EIO)
@@ -238,10 +257,30 @@ class Slot:
         elif kind == wire.LATENCY:
             self.latency = message[1]
         elif kind == wire.COUNTERS:
-            self.counters = message[1]
+            before, self.counters = self.counters, message[1]
+            news = [self.counters[name] - before.get(name, 0) for name in ("answered", "throttled")]
+            if any(news):
+                self._rates.answered(*news)
+        elif kind == wire.WANT:
+            self._want(message[1], message[2], Wants(*message[3:]))
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
+
+    def _want(self, requests: int, size: int, lack: Wants) -> None:
+        """The process lacks tokens; what is on its way there comes off. requests, size: all that it had got by then."""
+        coming, coming_bytes = self._grants[0] - requests, self._grants[1] - size
+        demand, demand_bytes = max(0, lack.demand_requests - coming), max(0, lack.demand_bytes - coming_bytes)
+        ahead = max(0, lack.demand_requests + lack.ahead_requests - coming) - demand
+        ahead_bytes = max(0, lack.demand_bytes + lack.ahead_bytes - coming_bytes) - demand_bytes
+        self._party.want(Wants(demand, ahead, demand_bytes, ahead_bytes, lack.pressed))
+
+    def _granted(self, requests: int, size: int) -> None:
+        self._grants = (self._grants[0] + requests, self._grants[1] + size)
+        self._tell((wire.GRANT, requests, size))
+
+    def _bounded(self, bounds: Bounds) -> None:
+        self._tell((wire.BOUNDS, *bounds))
 
     def _ask_again(self, number: int) -> bool:
         """A fetch was denied: starts it once more if the credentials have changed meanwhile, as they do when they expire."""

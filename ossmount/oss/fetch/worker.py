@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
 from ossmount.oss.endpoint import Endpoint
-from ossmount.oss.fetch import backoff, wire
+from ossmount.oss.fetch import allowance, backoff, wire
+from ossmount.oss.fetch.allowance import Allowance
 from ossmount.oss.fetch.connection import Connection, State
 from ossmount.oss.fetch.connections import Connections
 from ossmount.oss.fetch.delivery import Delivery, Latency
@@ -23,7 +24,6 @@ from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
-from ossmount.oss.fetch.pace import Pace
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
@@ -59,6 +59,7 @@ class Worker:
         self._outgoing: list[wire.Message] = []
         self._unsent = b""
         self._poller = select.epoll()
+        self._settings = settings
         self._limit = settings.connections
         self._credentials = Credentials()
         self._generation = 0  # of the credentials
@@ -68,10 +69,11 @@ class Worker:
         self._queue = JobQueue()
         self._now = time.monotonic()
         self._connections = Connections(self, self._poller, settings, self._now)
-        self._pace = Pace(self._now)
+        self._allowance = Allowance(settings.prepaid)
+        self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
         self.counters = dict.fromkeys(
-            ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
+            ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
@@ -100,6 +102,8 @@ class Worker:
             if now >= self._next_sweep:
                 self._sweep(now)
             self._dispatch()
+            if self._allowance.bounded:
+                self._account(now)
 
     # ---- the daemon
 
@@ -120,6 +124,10 @@ class Worker:
                 self._promote(message[1], message[2])
             elif kind == wire.CANCEL:
                 self._cancel(message[1])
+            elif kind == wire.GRANT:
+                self._allowance.grant(message[1], message[2])
+            elif kind == wire.BOUNDS:
+                self._allowance.bound(message[1], message[2])
             elif kind == wire.STORE:
                 _, number, node, size, targets = message
                 self._outgoing.append((wire.STORED, number, self._delivery.store(node, size, targets)))
@@ -202,7 +210,8 @@ class Worker:
 
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
-        self._pace.answered(self._now)
+        self._allowance.charge(job)
+        self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
         if job.crc64 is not None and job.scatter.crc64() != job.crc64:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
@@ -212,6 +221,7 @@ class Worker:
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
+        self._allowance.charge(job)
         self.counters["bytes"] += job.scatter.received - job.started_at
         self._connections.failed(connection, self._now)
         self._again(job, trouble)
@@ -232,10 +242,8 @@ class Worker:
     def _again(self, job: Job, trouble: Trouble) -> None:
         """Decides what follows a failed attempt."""
         now = self._now
-        if trouble.retry is Retry.LATER:
-            self._pace.throttled(now)
-        else:
-            self._pace.answered(now)
+        if trouble.retry is not Retry.LATER:
+            self.counters["answered"] += 1
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
@@ -270,7 +278,7 @@ class Worker:
         reserved = self._limit // 8 or (1 if self._limit > 1 else 0)
         while len(self._queue):
             busy = self._connections.busy
-            if busy >= self._limit or self._pace.wait(self._now) > 0.0:
+            if busy >= self._limit or not self._allowance.may_start(demand=self._queue.demands):
                 return
             job = self._queue.take(readahead=busy < self._limit - reserved)
             if job is None or not self._carry(job):
@@ -289,10 +297,20 @@ class Worker:
             self._again(job, trouble)
             return True
         self.counters["connections"] += connection.state is State.OPENING
-        self._pace.started(self._now)
+        self._allowance.started(job)
         self._in_hand.begin(job.number)
         connection.begin(job, request, self._now)
         return True
+
+    def _account(self, now: float) -> None:
+        """Where there is a limit: who may receive, and what to ask the daemon for."""
+        connections = self._connections
+        waiting = self._queue.waiting(max(0, self._limit - connections.busy), self._settings.prepaid)
+        lack = self._allowance.balance(connections.by_descriptor.values(), waiting, now)
+        wanted = (self._allowance.seen, lack)
+        if wanted != self._wanted and (lack != allowance.NOTHING or self._wanted[1] != allowance.NOTHING):
+            self._wanted = wanted
+            self._outgoing.append((wire.WANT, *self._allowance.seen, *lack))
 
     def _sweep(self, now: float) -> None:
         """Timeouts, deadlines, idle connections."""
@@ -307,7 +325,7 @@ class Worker:
         if self._told != self.counters:
             self._outgoing.append((wire.COUNTERS, dict(self.counters)))
         for job in self._queue.expire(now):
-            self._end(job, _overdue(job))
+            self._end(job, _overdue(job, self._allowance.bounded))
         self._connections.close_idle(now)
 
     def _patience(self) -> float:
@@ -318,14 +336,15 @@ class Worker:
         due = self._queue.next_due()
         if due is not None:
             times.append(due - self._now)
-        wait = self._pace.wait(self._now)
-        if wait and len(self._queue):
-            times.append(wait)
         return max(0.0, min(times))
 
 
-def _overdue(job: Job) -> Trouble:
+def _overdue(job: Job, bounded: bool = False) -> Trouble:
     """What a job ends with at its deadline: what its last attempt failed with, where there was one."""
+    if bounded and job.trouble is None:
+        return Trouble(
+            DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: the limit on requests or bytes held it until the deadline"
+        )
     if job.trouble is not None:
         return Trouble(job.trouble.failure, Retry.NEVER, f"{job.trouble.text}; no success before the deadline")
     return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
