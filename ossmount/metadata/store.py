@@ -34,7 +34,7 @@ from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.locks import boot_id, exclusive, try_alone
 from ossmount.metadata.mapped import Mapped
 from ossmount.metadata.records import Location
-from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_records
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Rows, Transaction, read_children
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -141,16 +141,14 @@ class Store:
             return read_children(txn, self._db, parent, name), self._read_coverage(txn, parent)
 
     @contextlib.contextmanager
-    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, bytes]]]]:
+    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Rows]]:
         """What is known of a directory, and its packed children from a name on, at one moment; no checkpoint inside."""
         with self._begin() as txn:
-            rows = read_records(txn, self._db, parent, start)
             self._scans += 1
             try:
-                yield self._read_coverage(txn, parent), rows
+                yield self._read_coverage(txn, parent), Rows(txn, self._db, parent, start)
             finally:
                 self._scans -= 1
-                rows.close()  # type: ignore[attr-defined]
 
     def location(self, number: int) -> Location | None:
         with self._begin() as txn:
