@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
 
@@ -35,22 +36,34 @@ async def pages(namespace: TreeNamespace, after: bytes) -> list[list[Named]]:
     return found
 
 
+def by_name() -> AbstractContextManager[object]:
+    return mock.patch.object(Answers, "_plain_rows", lambda *_: None)
+
+
 @hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.example(dict.fromkeys((b"a", b"a-", b"a/x"), ("Normal", "Standard")), 4, 2, True, True)  # "a" waits for "a/"
 @hypothesis.given(OBJECTS, st.integers(1, 5), st.integers(1, 6), st.booleans(), st.booleans())
 def test_plain_objects_are_listed_as_others_are(
     objects: dict[bytes, tuple[str, str]], batch: int, page: int, symlinks: bool, directories: bool
 ) -> None:
-    async def main(folder: str) -> None:
-        lister = FakeLister([b"target"], page_limit=page)
+    def lister() -> FakeLister:
+        made = FakeLister([b"target"], page_limit=page)
         for key, (object_type, storage_class) in objects.items():
             if directories or b"/" not in key:
-                lister.put(key, key, object_type=object_type, storage_class=storage_class)
-                lister.targets[key] = b"target"
-        async with running(lister, Path(folder), symlinks=symlinks) as namespace:
+                made.put(key, key, object_type=object_type, storage_class=storage_class)
+                made.targets[key] = b"target"
+        return made
+
+    async def main(folder: str) -> None:
+        with by_name():
+            async with running(lister(), Path(folder, "by name"), symlinks=symlinks) as namespace:
+                expected = [named.name for names in await pages(namespace, b"") for named in names]
+        async with running(lister(), Path(folder, "many"), symlinks=symlinks) as namespace:
             every = [named for names in await pages(namespace, b"") for named in names]
-            for behind, after in enumerate((b"", *(named.name for named in every))):
+            assert [named.name for named in every] == expected
+            for behind, after in enumerate((b"", *expected)):
                 quickly = await pages(namespace, after)
-                with mock.patch.object(Answers, "_plain_rows", lambda *_: None):
+                with by_name():
                     assert await pages(namespace, after) == quickly
                 assert [named for names in quickly for named in names] == every[behind:]
 
