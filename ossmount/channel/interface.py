@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
 
@@ -26,6 +26,44 @@ class Lender(Protocol):
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device until the connection ends; nothing where the kernel keeps no pages."""
+        ...
+
+
+class Taken(NamedTuple):
+    """A connection that another daemon began and this one goes on with."""
+
+    fd: int  # the same open device that the other one read from
+    agreement: Mapping[str, Any]  # what INIT agreed, as that daemon gave it to Succession.keep()
+    after_death: bool  # the other one died, and did not leave
+
+
+class Succession(Protocol):
+    """What lets daemons follow one another on one connection: a keeper that holds it meanwhile."""
+
+    @property
+    def journal(self) -> int:
+        """A memfd that outlives the daemon, for the journal of requests that were sent again."""
+        ...
+
+    @property
+    def alive(self) -> int:
+        """The read end of a pipe that ends with the last process that could serve the connection."""
+        ...
+
+    def taken(self) -> Taken | None:
+        """The connection to go on with; None: make one. Asked once, when serving begins."""
+        ...
+
+    def keep(self, fd: int, agreement: Mapping[str, Any]) -> None:
+        """Hands a connection over, with all that a successor must know. The descriptor stays the caller's."""
+        ...
+
+    def left(self) -> None:
+        """The connection is not touched any more: another daemon may take it."""
+        ...
+
+    def end(self) -> None:
+        """The connection ends in order: nobody is to take it, and it is to be closed now."""
         ...
 
 

@@ -32,8 +32,9 @@ from ossmount.errors import Unavailable
 from ossmount.metadata import records
 from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.locks import boot_id, exclusive, try_alone
-from ossmount.metadata.records import Child, Location
-from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_range
+from ossmount.metadata.mapped import Mapped
+from ossmount.metadata.records import Location
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Transaction, read_children, read_records
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -97,6 +98,8 @@ class Store:
         self._temporary: Path | None = None
         self._users_fd = -1
         self._writing = False
+        self._scans = 0  # that are open: other reads may be made in between
+        self._mapped = Mapped()
         name = hashlib.sha256(identity.encode()).hexdigest()[:32]
         self.path = directory / name
         self._env: Any = None
@@ -114,13 +117,19 @@ class Store:
         """A read transaction, to be used as a context manager and without a checkpoint inside."""
         if self._env is None:
             raise Unavailable("the metadata store is closed")
+        self._map_anew()
         try:
             return self._env.begin()
         except lmdb.MapResizedError:  # another mount of the same source grew it
-            if self._writing:
+            if self._writing or self._scans:
                 raise Unavailable("the metadata store is being resized") from None
             self._env.set_mapsize(0)
             return self._env.begin()
+
+    def _map_anew(self) -> None:
+        """Gives back what is mapped of the file, when it is much and no transaction is open."""
+        if not (self._writing or self._scans) and self._mapped.is_much():
+            self._env.set_mapsize(self._env.info()["map_size"])
 
     def children(self, parent: int, name: bytes) -> Lookup:
         with self._begin() as txn:
@@ -132,13 +141,15 @@ class Store:
             return read_children(txn, self._db, parent, name), self._read_coverage(txn, parent)
 
     @contextlib.contextmanager
-    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, Child]]]]:
-        """What is known of a directory, and its children from a name on, as one moment had them; no checkpoint inside."""
+    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, bytes]]]]:
+        """What is known of a directory, and its packed children from a name on, at one moment; no checkpoint inside."""
         with self._begin() as txn:
-            rows = read_range(txn, self._db, parent, start)
+            rows = read_records(txn, self._db, parent, start)
+            self._scans += 1
             try:
                 yield self._read_coverage(txn, parent), rows
             finally:
+                self._scans -= 1
                 rows.close()  # type: ignore[attr-defined]
 
     def location(self, number: int) -> Location | None:
@@ -218,6 +229,7 @@ class Store:
         """Commits, and mends what can be mended: a full map grows, a full disk is left for memory."""
         while True:
             try:
+                self._map_anew()
                 self._writing = True
                 try:
                     foreign = await trio.to_thread.run_sync(self._transact, group, _TIME.pack(self._now()))

@@ -168,7 +168,9 @@ class Lane:
 class Notifier:
     """The two lanes and the process behind them. Never blocks the event loop, and never makes it wait for the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, alive: int = -1) -> None:
+        """alive: a pipe that ends when nobody is left to serve the connection; -1 when nobody is after this daemon."""
+        self._alive = alive
         self.entries = Lane("entries")
         self.nodes = Lane("nodes")
         self.expire = False  # whether the kernel has FUSE_EXPIRE_ONLY; set when INIT is answered
@@ -292,14 +294,14 @@ class Notifier:
 
     async def _start(self, device: int, lifeline: int, lanes: list[socket.socket]) -> None:
         assert self._guard is not None
-        numbers = [device, lifeline, self._guard[0], *(lane.fileno() for lane in lanes)]
+        numbers = [device, lifeline, self._guard[0], self._alive, *(lane.fileno() for lane in lanes)]
         program = str(Path(__file__).with_name("notify_process.py"))
         command = [sys.executable, "-I", "-S", program, *map(str, numbers)]
         for lane in lanes:
             lane.setblocking(True)
         self.process = await trio.lowlevel.open_process(
             command,
-            pass_fds=numbers,
+            pass_fds=[number for number in numbers if number >= 0],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the daemon, which ends this process by closing the lifeline

@@ -5,15 +5,28 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import trio
 
 import ossmount
 from ossmount.config import Credentials, FetchConfig
 from ossmount.errors import Changed, Denied, Unavailable
 from ossmount.oss.fetch.pool import FetchPool
-from tests.unit.oss.fetch.scripted import CREDENTIALS, Action, Request, Wanted, fetch_all, head, honest, serving, source
+from tests.unit.oss.fetch.scripted import (
+    CREDENTIALS,
+    Action,
+    Request,
+    Wanted,
+    fetch_all,
+    head,
+    honest,
+    serving,
+    source,
+    wait_until,
+)
 
 
 def _data(size: int, seed: int = 1) -> bytes:
@@ -72,6 +85,32 @@ def test_progress_of_ranges_only() -> None:
     assert wanted[0].progress == []
     assert wanted[1].progress == sorted(wanted[1].progress)
     assert all(0 < received < wanted[1].length for received in wanted[1].progress)
+
+
+def test_progress_of_readahead_once_a_reader_waits_for_it() -> None:
+    data = _data(4 << 20)
+    rest = threading.Event()
+    half = 2 << 20
+
+    def script(request: Request) -> list[Action]:
+        answer = honest(data, "E1", request)
+        if request.key == b"ahead":
+            return [answer[:half], rest, answer[half:]]
+        wait_until(lambda: any(other.key == b"ahead" for other in server.requests))
+        return [answer]
+
+    def promote(pool: FetchPool, numbers: list[int]) -> None:
+        wait_until(lambda: wanted[1].calls == 1)  # by then some of the other one has come as well
+        assert wanted[0].progress == []
+        trio.from_thread.run_sync(pool.promote, numbers[0])
+        wait_until(lambda: bool(wanted[0].progress))
+        rest.set()
+
+    with serving(script) as server:
+        wanted = [Wanted(b"ahead", data, start=1, demand=False), Wanted(b"now", data, start=1)]
+        fetch_all(source(server.url), wanted, during=promote)
+    assert all(item.right for item in wanted)
+    assert all(0 < received < wanted[0].length for received in wanted[0].progress)
 
 
 def test_an_etag_that_no_header_can_carry() -> None:
