@@ -72,7 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_descriptor(settings)
     order = _order(source, arguments.mountpoint, settings)
-    return _foreground(order) if arguments.foreground else _background(order)
+    if not arguments.foreground:
+        return _background(order)
+    from ossmount.daemon.choice import why_no_keeper
+
+    return _foreground(order) if why_no_keeper(settings) else _foreground_with_keeper(order)
 
 
 def _order(source: Source, mountpoint: str, settings: Settings) -> Order:
@@ -109,6 +113,15 @@ def _foreground(order: Order) -> int:
     except BaseException as failure:
         raise command_error(failure) from None
     return ExitCode.OK
+
+
+def _foreground_with_keeper(order: Order) -> int:
+    """This process becomes the keeper: what a supervisor watches is the process that does not die."""
+    from ossmount.daemon.background import environment
+    from ossmount.daemon.keeping import become_keeper
+
+    become_keeper(order, environment(os.environ))
+    raise AssertionError("execve() has returned")
 
 
 def _background(order: Order) -> int:

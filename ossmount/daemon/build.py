@@ -8,12 +8,12 @@ import importlib.util
 import math
 import os
 import platform
-import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ossmount.channel.interface import Channel, Lender
+from ossmount.channel.interface import Channel, Lender, Succession
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -26,8 +26,10 @@ from ossmount.config import (
     SourceConfig,
 )
 from ossmount.daemon import memory
+from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
+from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
@@ -49,14 +51,14 @@ from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import ObjectLister
 
-OLDEST_KERNEL = (5, 4)
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
 
-def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
+def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) -> tuple[Order, Parts]:
     """The order with its computed defaults filled in, and the parts. Raises CommandError, UsageError or MountError."""
     settings = fill_defaults(order.settings, environ)
-    if settings[options.FUSE_FD] is None:
+    inherits = kept is not None and kept.inherits
+    if settings[options.FUSE_FD] is None and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
@@ -71,13 +73,16 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    lister, identity = _names(bucket, source, settings)
-    namespace = TreeNamespace(lister, metadata_config(settings), identity=identity, prefix=source.prefix, on_change=on_change)
+    metadata = metadata_config(settings)
+    if kept is not None and kept.follows_a_death:
+        metadata = replace(metadata, snapshot=None)  # the store has taken it over, and the file may be gone
+    lister, identity = _names(bucket, source, settings, metadata)
+    namespace = TreeNamespace(lister, metadata, identity=identity, prefix=source.prefix, on_change=on_change)
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
-    channel, reason = make_channel(settings, filesystem, channel_config(order))
+    channel, reason = make_channel(settings, filesystem, channel_config(order), kept)
     filesystem.attach(channel)
     look_ahead = Scheduler(
         namespace,
@@ -113,11 +118,11 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     )
 
 
-def _names(bucket: Bucket, source: SourceConfig, settings: Settings) -> tuple[ObjectLister, str]:
+def _names(bucket: Bucket, source: SourceConfig, settings: Settings, metadata: MetadataConfig) -> tuple[ObjectLister, str]:
     """Who lists, and under which name the metadata is kept. Raises SnapshotError, ManifestError."""
-    taken, kept, listed = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR], settings[options.MANIFEST]
-    if taken is not None:
-        check_snapshot(taken, source)
+    kept, listed = settings[options.METADATA_DIR], settings[options.MANIFEST]
+    if metadata.snapshot is not None:
+        check_snapshot(metadata.snapshot, source)
     if settings[options.METADATA] == "memory" and kept is not None:
         own_folder(kept)
     identity = source_identity(source, settings)
@@ -339,25 +344,16 @@ def channel_config(order: Order) -> ChannelConfig:
     )
 
 
-def choose_channel(wanted: str, release: str) -> tuple[str, str]:
-    """kernel or pyfuse3, and why. release: of the running kernel, as uname(2) gives it."""
-    if wanted != "auto":
-        return wanted, "asked for"
-    match = re.match(r"(\d+)\.(\d+)", release)
-    needed = ".".join(map(str, OLDEST_KERNEL))
-    if match is not None and (int(match[1]), int(match[2])) < OLDEST_KERNEL:
-        return "pyfuse3", f"kernel {release} is older than {needed}, which the kernel channel needs"
-    return "kernel", f"kernel {release} has what it needs ({needed} or newer)"
-
-
-def make_channel(settings: Settings, operations: Operations, config: ChannelConfig) -> tuple[Channel, str]:
+def make_channel(
+    settings: Settings, operations: Operations, config: ChannelConfig, succession: Succession | None = None
+) -> tuple[Channel, str]:
     """The channel that the user or the machine wants. Only the one that is used is imported."""
     name, reason = choose_channel(settings[options.CHANNEL], platform.release())
     try:
         if name == "kernel":
             from ossmount.channel.kernel_channel.channel import KernelChannel
 
-            return KernelChannel(operations, config), reason
+            return KernelChannel(operations, config, succession), reason
         if importlib.util.find_spec("pyfuse3") is None:
             raise CommandError(
                 ExitCode.NO_FUSE,
