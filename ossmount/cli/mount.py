@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to mount")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty folder")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options of a mount, as flags and behind -o."""
     parser.add_argument(
         "-o", dest="mount_options", metavar="NAME[=VALUE],...", action="append", default=[], help="options in mount(8)'s form"
     )
@@ -59,13 +64,17 @@ def add_option(section: argparse._ActionsContainer, option: Option[Any]) -> None
         section.add_argument(option.flag, dest=destination, metavar=option.unit.metavar, help=text)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def given_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """What was written for each option that was given as a flag."""
     flags = {option.name: getattr(arguments, f"option_{option.name}") for option in OPTIONS}
+    return {name: text for name, text in flags.items() if text is not None}
+
+
+def run(arguments: argparse.Namespace) -> int:
     try:
         for warning in misspelled(os.environ):
             print(f"ossmount: {warning}", file=sys.stderr)
-        written = {name: text for name, text in flags.items() if text is not None}
-        settings = Settings(gather(written, arguments.mount_options, os.environ))
+        settings = Settings(gather(given_options(arguments), arguments.mount_options, os.environ))
         source = parse_source(arguments.source)
     except UsageError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
