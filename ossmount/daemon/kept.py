@@ -38,9 +38,11 @@ class Kept:
         if received is None:
             raise CommandError(ExitCode.UNEXPECTED, "the keeper of the mount is gone")
         self._connection.setblocking(False)
-        hello, descriptors = received
+        hello: Mapping[str, Any] = received[0]
+        descriptors = received[1]
         self._greet(hello)
         self.role = str(hello["role"])
+        self._nice = int(hello["nice"])
         self.alive, self._alive_writing, self.journal, *device = descriptors
         self._agreement: Mapping[str, Any] | None = None
         self._device = -1  # our own descriptor of the device, for a new keeper
@@ -79,6 +81,11 @@ class Kept:
         return {"pid": self.pid, "deaths": self._deaths, "restarts": self._restarts, "this_daemon": self.role}
 
     # -- for the daemon
+
+    def built(self) -> None:
+        """Takes back the priority with which a successor is started. Called before there are threads and processes of ours."""
+        if os.getpriority(os.PRIO_PROCESS, 0) < self._nice:
+            os.setpriority(os.PRIO_PROCESS, 0, self._nice)
 
     async def run(self, started: Callable[[], None]) -> None:
         """Listens to the keeper and shows it that we live, until cancelled."""
@@ -131,7 +138,10 @@ class Kept:
 
     def _greet(self, hello: Mapping[str, Any]) -> None:
         self.pid, self.socket = int(hello["keeper"]), str(hello["socket"])
-        self._deaths, self._restarts = int(hello["deaths"]), int(hello["restarts"])
+        self._count(hello)
+
+    def _count(self, message: Mapping[str, Any]) -> None:
+        self._deaths, self._restarts = int(message["deaths"]), int(message["restarts"])
 
     def _take(self, device: int, message: Mapping[str, Any]) -> None:
         self._agreement = message["agreement"]
@@ -167,6 +177,7 @@ class Kept:
         kind = message["kind"]
         if kind == "take":
             self._take(descriptors[0], message)
+            self._count(message)
         elif kind == "leave":
             log.info("another daemon takes over")
             self._leave()

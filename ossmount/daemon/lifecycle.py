@@ -56,6 +56,7 @@ class Lifecycle:
         self._stop = trio.Event()
         self._release = trio.Event()  # no (further) waiting for readers
         self._ready = False
+        self._starting: list[trio.Event] = []  # of components that readers need not wait for
         self._serving: trio.CancelScope | None = None
         self._mount: Mount | None = None  # what we mounted, as the mount table showed it
 
@@ -92,7 +93,10 @@ class Lifecycle:
             async with trio.open_nursery() as verification:
                 verification.start_soon(self._parts.verify)
                 for name, component, early in self._parts.components:
-                    if early:
+                    if early and self._inherits:
+                        # it takes what it is asked for before it has started; readers wait for everything else
+                        components.start_soon(self._start_beside, components, name, component)
+                    elif early:
                         await components.start(self._run_component, name, component)
             for name, component, early in self._parts.components:
                 if not early:
@@ -108,6 +112,12 @@ class Lifecycle:
                     if self._kept is not None:
                         self._kept.end()
             components.cancel_scope.cancel()
+
+    async def _start_beside(self, components: trio.Nursery, name: str, component: Component) -> None:
+        started = trio.Event()
+        self._starting.append(started)
+        await components.start(self._run_component, name, component)
+        started.set()
 
     @property
     def _inherits(self) -> bool:
@@ -152,6 +162,8 @@ class Lifecycle:
         await answered.wait()
         if not self._inherits:  # it has answered before, and may have been detached since
             await self._check()
+        for started in self._starting:
+            await started.wait()
         self._ready = True
         await ready()
         log.info("%s is %s", self._mountpoint, "taken over" if self._inherits else "mounted")

@@ -59,6 +59,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     lifecycle = Lifecycle(parts._replace(components=components), order.mountpoint, kept=kept)
     if kept is not None:
         kept.attach(given, lifecycle.leave, register)
+        kept.built()
 
     async def announce() -> None:
         register()

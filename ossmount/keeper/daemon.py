@@ -13,6 +13,7 @@ from ossmount.keeper.plan import Plan, memory_file
 SILENT = 10.0  # seconds without a heartbeat after which a daemon counts as dead
 HALF_DEAD = 2.0  # seconds without a heartbeat between looks at whether its main thread has ended
 STARTING = 60.0  # seconds from its start until a daemon serves; it lists nothing for that
+HURRY = 10  # how much nicer than others the machine is to a daemon for which all readers wait, until it is built
 REAPING = 0.5  # seconds from SIGKILL to the next daemon, whether the killed one is gone by then or not
 CLOSING = 30.0  # seconds from leaving the connection to the end of the process
 _SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # as a program expects them
@@ -121,7 +122,17 @@ def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
     ours.setblocking(False)
     if oom_score_adj:
         write_oom_score_adj(pid, oom_score_adj)
+    if role == wire.SUCCESSOR:
+        _hurry(pid)
     return Daemon(pid, ours, role, plan)
+
+
+def _hurry(pid: int) -> None:
+    """Where it is permitted (CAP_SYS_NICE). The daemon takes it back itself, before it starts threads and processes."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) - HURRY)
+    except (PermissionError, ProcessLookupError):
+        return
 
 
 def read_oom_score_adj() -> str:

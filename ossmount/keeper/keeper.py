@@ -146,6 +146,7 @@ class Keeper:
             after_death=self._died,
             deaths=self._deaths,
             restarts=self._restarts,
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
         )
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
         self._watch(daemon.pidfd, lambda: self._reap(daemon))
@@ -337,7 +338,8 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died)
+        counts = {"deaths": self._deaths, "restarts": self._restarts}
+        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
 
     # -- signals, and the end
 

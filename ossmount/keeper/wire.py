@@ -10,10 +10,10 @@ daemon → keeper
     end       the connection ends in order: close the device
     adopt     pid, agreement, serving; descriptors: both ends of the pipe, journal, device. A daemon to a keeper it has started
 keeper → daemon
-    hello     keeper, socket, role, agreement, after_death, deaths, restarts; descriptors: both ends of the pipe, journal, and
-              for a successor the device
+    hello     keeper, socket, role, agreement, after_death, deaths, restarts, nice; descriptors: both ends of the pipe, journal,
+              and for a successor the device
     leave     another daemon is ready to take the connection
-    take      agreement, after_death; descriptor: the device
+    take      agreement, after_death, deaths, restarts; descriptor: the device
 """
 
 from __future__ import annotations

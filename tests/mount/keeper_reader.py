@@ -59,7 +59,12 @@ def read(path: str, name: str, watch: Watch, seen: dict[str, int]) -> None:
 
 def main(mountpoint: str, seed: str, names: list[str]) -> None:
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     order, watch = random.Random(seed), Watch()
     seen = {"files": 0, "bytes": 0, "wrong": 0}
     errors: list[str] = []
