@@ -37,6 +37,15 @@ class Taken(NamedTuple):
     after_death: bool  # the other one died, and did not leave
 
 
+@runtime_checkable
+class Leaver(Protocol):
+    """A channel whose connection another daemon can go on with."""
+
+    def leave(self) -> None:
+        """Ends serving without ending the connection; what is in hand is answered first."""
+        ...
+
+
 class Succession(Protocol):
     """What lets daemons follow one another on one connection: a keeper that holds it meanwhile."""
 
