@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ossmount.channel.interface import Borrower, Channel, Lender
@@ -73,6 +73,9 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    async def known(nodes: Sequence[int]) -> Collection[int]:
+        return await channel.known(nodes)
+
     taken = _snapshot(source, settings, environ)
     namespace = TreeNamespace(
         remote.lister,
@@ -81,6 +84,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         prefix=source.prefix,
         on_change=on_change,
         snapshot=taken,
+        known=known,
     )
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
