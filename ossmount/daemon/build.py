@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ossmount.channel.interface import Borrower, Channel, Lender, Succession
@@ -76,6 +76,9 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
+    async def known(nodes: Sequence[int]) -> Collection[int]:
+        return await channel.known(nodes)
+
     # what follows a daemon that died has it in its store, and the file may be gone
     taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, environ)
     namespace = TreeNamespace(
@@ -85,6 +88,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         prefix=source.prefix,
         on_change=on_change,
         snapshot=taken,
+        known=known,
     )
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
