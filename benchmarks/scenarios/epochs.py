@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import ALL, DATA, FILES, MOUNTS, Context, Phase, Scenario, epoch_order, rate, shares
+from benchmarks.scenarios.base import ALL, DATA, FILES, MOUNTS, TOLD, Context, Phase, Scenario, epoch_order, rate, shares
 from benchmarks.worker import Record
 
 
@@ -80,6 +80,11 @@ def _read(plain: bool, *, whole: bool = False) -> Any:
     return measure
 
 
+def _read_told(context: Context) -> Outcome:
+    with context.mounted.tell([key for key, _ in epoch_order(context)]):
+        return _read(False)(context)  # type: ignore[no-any-return]
+
+
 def _walk(context: Context) -> None:
     outcome = context.run(f"{__name__}:walk", [{}])
     if outcome.errors:
@@ -117,6 +122,13 @@ SCENARIOS = (
         rate("files"),
         ("train",),
         (Phase("cold", _read(True), FILES), *_phases(_read(True))[1:]),
+    ),
+    Scenario(
+        "epoch-told",
+        "small files in random order, the order told (ossmount.hints)",
+        rate("files"),
+        ("train",),
+        (Phase("cold", _read_told, TOLD), Phase("warm", _read(False), TOLD)),
     ),
     Scenario(
         "epoch-all",
