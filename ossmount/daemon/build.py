@@ -27,6 +27,8 @@ from ossmount.config import (
 from ossmount.daemon import memory
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.governing import Governing, look
+from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
 from ossmount.daemon.prefetching import Prefetching
@@ -96,12 +98,18 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order), kept)
     filesystem.attach(channel)
+
+    def allot(shares: Shares) -> None:
+        reader.allot(shares.slab, shares.ahead, shares.look_ahead)
+        pool.allow(shares.connections)
+
+    governing = Governing(slab.size, fetch.connections, functools.partial(look, lambda: slab.resident), allot)
     look_ahead = Scheduler(
         namespace,
         reader,
         connections=fetch.connections,
         latency=pool.latency,
-        memory=memory.available_memory,
+        memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
     )
     filesystem.watch(look_ahead.note)
@@ -112,6 +120,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
+            Named("governor", governing),
         ),
         channel=channel,
         channel_reason=reason,
@@ -125,6 +134,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             "fetch": pool.facts,
             "oss": remote.facts,
             "rates": rates.facts,
+            "memory": governing.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
