@@ -72,9 +72,9 @@ def walk(place: Place, arguments: dict[str, Any], record: Record) -> None:
         record.operations += len(names)
 
 
-def _read(plain: bool, *, whole: bool = False) -> Any:
+def _read(plain: bool, *, whole: bool = False, alone: bool = False) -> Any:
     def measure(context: Context) -> Outcome:
-        order = shares(epoch_order(context, whole=whole), context.scale.readers)
+        order = shares(epoch_order(context, whole=whole), 1 if alone else context.scale.readers)
         return context.run(f"{__name__}:read_files", [{"files": each, "plain": plain} for each in order])
 
     return measure
@@ -122,6 +122,17 @@ SCENARIOS = (
         rate("files"),
         ("train",),
         (Phase("cold", _read(True), FILES), *_phases(_read(True))[1:]),
+    ),
+    Scenario(
+        "epoch-alone",
+        "small files in random order, one reader; warm also with open()",
+        rate("files"),
+        ("train",),
+        (
+            Phase("cold", _read(False, alone=True), FILES),
+            Phase("warm", _read(False, alone=True), FILES),
+            Phase("open()", _read(True, alone=True), FILES),
+        ),
     ),
     Scenario(
         "epoch-told",

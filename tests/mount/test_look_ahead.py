@@ -245,7 +245,7 @@ except OSError as error:
 
 def test_readers_get_free_when_the_daemon_is_killed_while_files_are_stored(shop: Workshop) -> None:
     order = names()
-    with shop.mounted() as mount:
+    with shop.mounted("--no-keeper") as mount:
         walk(mount)
         listed = shop.folder / "list"
         listed.write_text("\n".join(order))

@@ -78,6 +78,7 @@ class Slot:
         self._rates = rates
         self._party = rates.join(self._granted, self._bounded)
         self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
+        self._connections = 0  # that the process may use; 0: as many as it was told at its start
         self._lent = False  # the process that runs now has the device
         self._stores: dict[int, StoreDone] = {}
         self._pending: dict[int, Pending] = {}
@@ -133,6 +134,11 @@ class Slot:
             self._lent = False
             self._tell((wire.REVOKE,))
 
+    def allow(self, connections: int) -> None:
+        """How many connections its process may use, this one and those that follow."""
+        self._connections = connections
+        self._tell((wire.CONNECTIONS, connections))
+
     def tell_credentials(self) -> None:
         self._tell(self._credentials_message())
 
@@ -171,6 +177,8 @@ class Slot:
         self.process = process = self._start()
         self._grants = (0, 0)
         self._outbox[:0] = [self._credentials_message(), (wire.BOUNDS, *self._rates.bounds)]
+        if self._connections:
+            self._outbox.insert(0, (wire.CONNECTIONS, self._connections))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, process)

@@ -126,6 +126,8 @@ class Worker:
                 self._cancel(message[1])
             elif kind == wire.GRANT:
                 self._allowance.grant(message[1], message[2])
+            elif kind == wire.CONNECTIONS:
+                self._limit = message[1]
             elif kind == wire.BOUNDS:
                 self._allowance.bound(message[1], message[2])
             elif kind == wire.STORE:
