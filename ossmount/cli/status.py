@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if status is None:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
     print(json.dumps(status, indent=2) if arguments.json else text_of(status))
-    return ExitCode.NOT_MOUNTED if status["state"] == "dead" else ExitCode.OK
+    return ExitCode.NOT_MOUNTED if status["state"] in ("dead", "failed") else ExitCode.OK
 
 
 def _all(registry: Registry, as_json: bool) -> int:
@@ -49,11 +49,14 @@ def _all(registry: Registry, as_json: bool) -> int:
 def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
     """What is known of a mount; None when nothing is left of it (its record is removed then).
 
-    state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); dead (the daemon
-    is gone, the broken mount is still there).
+    state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); restarting (the
+    keeper starts another daemon); failed (it has given that up: everything is EIO); dead (the daemon is gone, the broken mount
+    is still there).
     """
     mounted = find_mount(record.mountpoint) is not None
     base = {"source": record.source, "mountpoint": record.mountpoint, "daemon_pid": record.pid, "log": record.log}
+    if record.kept() and not record.runs():
+        return {**base, **_ask_keeper(record)}
     if not record.alive():
         if mounted:
             return {**base, "state": "dead", "problem": f"its daemon is gone: ossmount umount {record.mountpoint}"}
@@ -62,10 +65,23 @@ def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
     try:
         answer = ask(record.socket, "status", timeout=_PATIENCE)
     except ControlError as error:
-        if not record.alive():
+        if not record.runs():
             return look_at(registry, record)
         return {**base, "state": "silent", "problem": str(error), "uptime": round(time.time() - record.started, 3)}
     return {"state": "serving" if mounted else "detached", **answer}
+
+
+def _ask_keeper(record: Record) -> dict[str, Any]:
+    """Of a mount whose last daemon has ended."""
+    keeper = {"keeper_pid": record.keeper_pid}
+    try:
+        answer = ask(record.keeper_socket, "status", timeout=_PATIENCE)
+    except ControlError as error:
+        return {**keeper, "state": "restarting", "problem": f"its daemon is gone, and the keeper cannot be asked: {error}"}
+    if answer["state"] == "failed":
+        advice = f"ossmount restart {record.mountpoint} tries again, ossmount umount takes it away"
+        return {**keeper, "state": "failed", "problem": f"{answer['problem']}; {advice}"}
+    return {**keeper, "state": "restarting", "problem": "its daemon is gone, another one is being started"}
 
 
 def text_of(status: dict[str, Any], *, short: bool = False) -> str:
@@ -80,7 +96,7 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
     workers = ", ".join(map(str, status["fetch_pids"])) or "none"
     lines += [
         f"  channel   {status['channel']}: {status['channel_reason']}",
-        f"  daemon    {status['daemon_pid']}, fetch processes {workers}",
+        f"  daemon    {status['daemon_pid']}, fetch processes {workers}, keeper {status['keeper_pid'] or 'none'}",
         f"  log       {status['log'] or 'the terminal'}",
         f"  memory    {memory_text(status['facts'].get('memory', {}))}",
         f"  limits    {limits_text(status['facts'].get('rates', {}))}",
