@@ -29,6 +29,7 @@ from ossmount.daemon import memory
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.order import Order
+from ossmount.daemon.pinning import PinCommand
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.data.disk.cache import DiskCache
@@ -108,7 +109,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "fetch": pool.facts,
             "oss": bucket.facts,
         },
-        commands={"refresh": refresh_command(namespace.refresh)},
+        commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 

@@ -25,6 +25,11 @@ class PathFinder:
 
     async def targets(self, paths: Sequence[bytes]) -> list[Target]:
         """The small files among the paths, in their order; whatever else there is, or is not, is left out."""
+        targets = [target_of(node) for node in await self.nodes(paths) if node is not None]
+        return [target for target in targets if target is not None]
+
+    async def nodes(self, paths: Sequence[bytes]) -> list[Node | None]:
+        """What each path names; None where that is nothing, or cannot be told."""
         found: list[Node | None] = [None] * len(paths)
         limit = trio.CapacityLimiter(AT_ONCE)
 
@@ -35,8 +40,7 @@ class PathFinder:
         async with trio.open_nursery() as nursery:
             for index in range(len(paths)):
                 nursery.start_soon(partial(look_up, index))
-        targets = [target_of(node) for node in found if node is not None]
-        return [target for target in targets if target is not None]
+        return found
 
     async def _find(self, path: bytes) -> Node | None:
         parts = [part for part in path.split(b"/") if part not in (b"", b".")]
