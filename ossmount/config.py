@@ -49,7 +49,6 @@ class MetadataConfig:
     stale: float = 0.0  # seconds behind these for which an answer is still given, while it is asked again
     symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
     ram_entries: int = 200_000
-    snapshot: Path | None = None  # taken over into the store at the start
 
 
 @dataclass(frozen=True)

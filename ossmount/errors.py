@@ -73,6 +73,12 @@ class Damaged(OssMountError):
     errno = errno.EIO
 
 
+class Poisonous(OssMountError):
+    """A request that daemons die of: two had it in hand when they died."""
+
+    errno = errno.EIO
+
+
 class NotDirectory(OssMountError):
     """A path goes through something that is not a directory."""
 

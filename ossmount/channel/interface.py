@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
 
@@ -29,6 +29,53 @@ class Lender(Protocol):
         ...
 
 
+class Taken(NamedTuple):
+    """A connection that another daemon began and this one goes on with."""
+
+    fd: int  # the same open device that the other one read from
+    agreement: Mapping[str, Any]  # what INIT agreed, as that daemon gave it to Succession.keep()
+    after_death: bool  # the other one died, and did not leave
+
+
+@runtime_checkable
+class Leaver(Protocol):
+    """A channel whose connection another daemon can go on with."""
+
+    def leave(self) -> None:
+        """Ends serving without ending the connection; what is in hand is answered first."""
+        ...
+
+
+class Succession(Protocol):
+    """What lets daemons follow one another on one connection: a keeper that holds it meanwhile."""
+
+    @property
+    def journal(self) -> int:
+        """A memfd that outlives the daemon, for the journal of requests that were sent again."""
+        ...
+
+    @property
+    def alive(self) -> int:
+        """The read end of a pipe that ends with the last process that could serve the connection."""
+        ...
+
+    def taken(self) -> Taken | None:
+        """The connection to go on with; None: make one. Asked once, when serving begins."""
+        ...
+
+    def keep(self, fd: int, agreement: Mapping[str, Any]) -> None:
+        """Hands a connection over, with all that a successor must know. The descriptor stays the caller's."""
+        ...
+
+    def left(self) -> None:
+        """The connection is not touched any more: another daemon may take it."""
+        ...
+
+    def end(self) -> None:
+        """The connection ends in order: nobody is to take it, and it is to be closed now."""
+        ...
+
+
 class Channel(Kernel, Protocol):
     """One mounted connection to the kernel."""
 
@@ -38,6 +85,10 @@ class Channel(Kernel, Protocol):
 
     def unmount(self) -> None:
         """Detaches the mount (also a busy one, lazily) so that serve() ends. Idempotent, never blocks for a reader."""
+        ...
+
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        """Of these nodes those that the kernel may still name; all of them when it cannot be asked."""
         ...
 
     def facts(self) -> dict[str, object]:

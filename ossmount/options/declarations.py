@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ossmount.options import units
+from ossmount.options.places import ObjectPlace
 from ossmount.options.units import Unit
 
 T = TypeVar("T")
@@ -110,7 +111,8 @@ MANIFEST: Option[Path | None] = Option(
     units.PATH,
     None,
     "A list of keys; the mount shows these and nothing else. One for each line: KEY, oss://BUCKET/KEY, or a record with the "
-    "field source, uri, url, key, object_key or path; or a CSV file with such a column.",
+    "field source, uri, url, key, object_key or path; or a CSV file with such a column. A list that names several buckets "
+    "is shown with a folder for each of them.",
     computed="everything below the source",
 )
 
@@ -184,13 +186,13 @@ METADATA_DIR: Option[Path | None] = Option(
     "Where names and attributes are kept between mounts. Mounts of the same source share them.",
     computed="/var/cache/ossmount for root, else $XDG_CACHE_HOME/ossmount or ~/.cache/ossmount",
 )
-METADATA_SNAPSHOT: Option[Path | None] = Option(
+METADATA_SNAPSHOT: Option[Path | ObjectPlace | None] = Option(
     "metadata_snapshot",
     CACHING,
-    units.PATH,
+    units.PLACE,
     None,
-    "A file of `ossmount metadata export`: its names and attributes are taken over before the mount answers, and nothing that "
-    "it holds is listed. They are believed for ever unless metadata_ttl says otherwise.",
+    "A file or object of `ossmount metadata export`: its names and attributes are taken over before the mount answers, and "
+    "nothing that it holds is listed. They are believed for ever unless metadata_ttl says otherwise.",
     computed="none",
 )
 
@@ -229,6 +231,23 @@ CONNECTIONS: Option[int] = Option(
     128,
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
+)
+LIMIT_REQUESTS: Option[int] = Option(
+    "limit_requests",
+    DATA,
+    units.count(0, 1_000_000),
+    0,
+    "Requests a second that this mount may make of OSS, listings included. What readers wait for goes before what is fetched "
+    "ahead of them. A limit delays; a read still fails when it was not done by the timeout.",
+    computed="none",
+)
+LIMIT_BANDWIDTH: Option[int] = Option(
+    "limit_bandwidth",
+    DATA,
+    units.BANDWIDTH,
+    0,
+    "Bytes a second that this mount may receive from OSS (at least 64K), in the same way.",
+    computed="none",
 )
 CACHE_DIR: Option[tuple[Path, ...]] = Option(
     "cache_dir",
@@ -295,6 +314,14 @@ FUSE_FD: Option[int | None] = Option(
     computed="mounts by itself",
 )
 
+NO_KEEPER: Option[bool] = Option(
+    "no_keeper",
+    RUNNING,
+    units.BOOLEAN,
+    False,
+    "Do without the keeper, the small process that holds the mount and starts a new daemon when one dies or hangs, or for "
+    "`ossmount restart`: the mount then breaks when its daemon dies. With channel pyfuse3 it is always so.",
+)
 LOG_LEVEL: Option[str] = Option(
     "log_level",
     RUNNING,
@@ -332,6 +359,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    LIMIT_REQUESTS,
+    LIMIT_BANDWIDTH,
     CACHE_DIR,
     CACHE_SIZE,
     CACHE_FREE_SPACE,
@@ -342,6 +371,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     READ_AHEAD_KB,
     MAX_BACKGROUND,
     FUSE_FD,
+    NO_KEEPER,
     LOG_LEVEL,
 )
 BY_NAME: dict[str, Option[Any]] = {option.name: option for option in OPTIONS}

@@ -211,8 +211,10 @@ class Workshop:
         for record in (self.folder / "state").glob("*.json"):
             value = json.loads(record.read_text())
             if value["mountpoint"] == str(mount.path):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(value["pid"], signal.SIGKILL)
+                for pid in (value["keeper_pid"], value["pid"]):
+                    if pid:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

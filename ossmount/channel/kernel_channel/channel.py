@@ -1,8 +1,8 @@
 """KernelChannel: the channel that speaks the kernel's protocol on /dev/fuse.
 
 Who owns what: the task of serve() reads requests and sends all answers that are in memory; coroutines of the filesystem
-run in tasks of its nursery; the notifier owns the notifications. Everything runs on the event loop's thread, and between
-two checkpoints of the reading task nobody else touches the request buffer.
+run in tasks of its nursery (in_hand.py); the notifier owns the notifications. Everything runs on the event loop's thread, and
+between two checkpoints of the reading task nobody else touches the request buffer.
 """
 
 from __future__ import annotations
@@ -11,62 +11,53 @@ import errno
 import functools
 import logging
 import os
-import select
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from ossmount.channel import mounting
-from ossmount.channel.interface import Borrower
-from ossmount.channel.kernel_channel import init, interrupts, protocol
+from ossmount.channel.interface import Borrower, Succession, Taken
+from ossmount.channel.kernel_channel import init, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
+from ossmount.channel.kernel_channel.in_hand import InHand
 from ossmount.channel.kernel_channel.init import Agreement
-from ossmount.channel.kernel_channel.notify import Notifier
+from ossmount.channel.kernel_channel.journal import Journal
+from ossmount.channel.kernel_channel.notify import Notifier, clone_device
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
+from ossmount.channel.kernel_channel.short_wait import ShortWait
 from ossmount.config import ChannelConfig
-from ossmount.errors import OssMountError, Unavailable
+from ossmount.errors import OssMountError, Poisonous, Unavailable
 from ossmount.filesystem.interface import Operations
 
 log = logging.getLogger(__name__)
 
 BUFFER_SIZE = 64 << 10  # bytes; requests are small, as MAX_WRITE is: the kernel wants max_write + 80, at least 8 KiB
 TURN = 1e-3  # seconds of handling requests after which the other tasks get a turn, which costs 5 microseconds
-# Seconds for which the next request is waited for in select(2), without a turn of the event loop, while nothing else is in
-# hand. A turn with wait_readable() costs 10 microseconds, an answer from memory 2 to 7: one reader that looks up file after
-# file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this.
-BRIEFLY = 200e-6
-SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
-REWATCH = 0.25  # seconds between looks at a process whose signal did not end its request
+LEAVING = 1.0  # seconds to answer what is in hand before another daemon takes the connection; the rest is sent to that one
+LEFT = "left to another daemon"
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
-
-
-class _Task:
-    """A coroutine of the filesystem that answers a request."""
-
-    __slots__ = ("pid", "scope")
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid  # of the thread that waits
-        self.scope = trio.CancelScope()
 
 
 class KernelChannel:
     """One mount (ossmount.channel.interface.Channel)."""
 
-    def __init__(self, operations: Operations, config: ChannelConfig) -> None:
+    def __init__(self, operations: Operations, config: ChannelConfig, succession: Succession | None = None) -> None:
+        """succession: with it the connection may be one that another daemon began, and outlives this one."""
         init.check_open_policy(config)
         self._operations = operations
         self._config = config
+        self._succession = succession
         self._buffer = bytearray(BUFFER_SIZE)
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
-        self._tasks: dict[int, _Task] = {}
-        self._notifier = Notifier()
+        self._in_hand = InHand()
+        self._notifier = Notifier(-1 if succession is None else succession.alive)
         self._stop = trio.Event()
+        self._reading = trio.CancelScope()
+        self._journal: Journal | None = None
         self._agreement: Agreement | None = None
         self._handlers: Handlers | None = None
         self._mounted: mounting.Mounted | None = None
@@ -82,30 +73,47 @@ class KernelChannel:
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Mounts (or takes the descriptor it was given) and serves. Raises MountError, or Unsupported for an old kernel."""
-        self._mounted = await self._open()
-        fd = self._mounted.fd
-        self._device = Device(fd)
+        taken = None if self._succession is None else self._succession.taken()
+        self._mounted = await self._open(taken)
+        self._device = Device(self._mounted.fd)
         helpers: list[trio.Process] = []
         try:
-            self._handlers = await self._initialize(self._device)
+            await self._begin(taken)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._in_hand.run_in(nursery)
                 nursery.start_soon(self._detach_when_asked, helpers)
-                nursery.start_soon(self._notifier.run, fd)
+                nursery.start_soon(self._notifier.run, self._device.fd)
                 ready()
-                await self._serve_requests(fd, self._handlers)
+                await self._serve_until_left()
                 nursery.cancel_scope.cancel()
         finally:
+            if self._succession is not None and (self._ended not in ("", LEFT) or self._stop.is_set()):
+                self._succession.end()
             self._ended = self._ended or "stopped"
             self._notifier.revoke()
             # before all that takes time: it fails what is still in hand, which frees every process that waits for an answer
-            trio.lowlevel.notify_closing(fd)
+            trio.lowlevel.notify_closing(self._device.fd)
             self._device.close()
             with trio.CancelScope(shield=True):
-                if self._handlers is None:
+                if self._handlers is None and taken is None:
                     await self._detach(helpers)  # nothing stays mounted that never served
                 await self._notifier.end()
                 await _reap(helpers)
+
+    async def _serve_until_left(self) -> None:
+        """Serves until the connection ends, or until it is another daemon's: then nothing of it is touched any more."""
+        assert self._device is not None and self._handlers is not None
+        with self._reading:
+            await self._serve_requests(self._device.fd, self._handlers)
+        if self._reading.cancelled_caught and self._succession is not None:
+            await self._in_hand.drain(LEAVING)
+            self._ended = LEFT
+            self._succession.left()
+
+    def leave(self) -> None:
+        """Leaves the connection to another daemon: serve() reads no more, answers what it has, and ends."""
+        self._reading.cancel()
 
     def unmount(self) -> None:
         self._stop.set()
@@ -123,6 +131,9 @@ class KernelChannel:
     def after_invalidations(self, then: Callable[[], None]) -> None:
         self._notifier.after_entries(then)
 
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        return await self._notifier.known(nodes)
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}
         if self._mounted is not None:
@@ -130,19 +141,11 @@ class KernelChannel:
             facts["read_ahead_kb"] = self._read_ahead.kb
             if self._read_ahead.problem:
                 facts["read_ahead_problem"] = self._read_ahead.problem
-        agreed = self._agreement
-        if agreed is not None:
-            facts["protocol"] = f"{protocol.KERNEL_VERSION}.{agreed.minor}"
-            facts["flags"] = [flag.name for flag in Init if flag in agreed.flags]
-            facts["open"] = "skip" if agreed.skip_open else "ask"
-            facts["open_why"] = agreed.why_open
-            facts["kernel_listings"] = agreed.cache_listings
-            facts["kernel_listings_why"] = agreed.why_listings
-            facts["max_background"] = agreed.max_background
-            facts["max_pages"] = agreed.max_pages
+        if self._agreement is not None:
+            facts |= init.agreement_facts(self._agreement)
         facts["requests"] = self.requests()
         if self._handlers is not None and self._device is not None:
-            facts["waiting"] = len(self._handlers.reads) + len(self._tasks)
+            facts["waiting"] = len(self._in_hand)
             facts["malformed"] = self._malformed
             facts["defects"] = self._handlers.defects
             facts["answers_lost"] = self._device.lost
@@ -176,12 +179,14 @@ class KernelChannel:
 
     # -- beginning and end
 
-    async def _open(self) -> mounting.Mounted:
+    async def _open(self, taken: Taken | None) -> mounting.Mounted:
         config = self._config
-        if config.fuse_fd is not None:
-            os.set_blocking(config.fuse_fd, False)
-            os.set_inheritable(config.fuse_fd, False)
-            return mounting.Mounted(config.fuse_fd, mounting.resolve(config.mountpoint), "descriptor")
+        given = config.fuse_fd if taken is None else taken.fd
+        if given is not None:
+            os.set_blocking(given, False)
+            os.set_inheritable(given, False)
+            how = "descriptor" if taken is None else "a former daemon"
+            return mounting.Mounted(given, mounting.resolve(config.mountpoint), how)
         mount = functools.partial(mounting.mount, config.mountpoint, config.source, allow_other=config.allow_other)
         return await trio.to_thread.run_sync(mount)
 
@@ -207,8 +212,43 @@ class KernelChannel:
         if mounting.find_mount(self._mounted.mountpoint) is not None:
             log.warning("%s could not be unmounted; it answers ENOTCONN from now on", self._mounted.mountpoint)
 
-    async def _initialize(self, device: Device) -> Handlers:
-        """Answers INIT, and makes the handlers for what was agreed."""
+    async def _begin(self, taken: Taken | None) -> None:
+        """INIT, or what another daemon agreed then: the kernel asks once for each connection."""
+        assert self._mounted is not None and self._device is not None
+        agreement = await self._initialize(self._device) if taken is None else init.agreement_from(taken.agreement)
+        self._agreement = agreement
+        self._notifier.expire = Init.HAS_EXPIRE_ONLY in agreement.flags
+        if self._succession is not None:
+            self._share(self._succession, taken, agreement)
+        # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
+        self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
+        self._handlers = self._make_handlers(self._device, agreement)
+
+    def _share(self, succession: Succession, taken: Taken | None, agreement: Agreement) -> None:
+        """Hands the connection to the keeper.
+
+        A kernel that cannot send requests again is read from a clone: its end, with the daemon, fails what was in hand.
+        """
+        assert self._device is not None
+        if Init.HAS_RESEND in agreement.flags:
+            self._journal = Journal(succession.journal, after_death=taken is not None and taken.after_death)
+            if taken is None:
+                succession.keep(self._device.fd, init.agreement_as_json(agreement))
+            return
+        try:
+            clone = clone_device(self._device.fd)
+        except (OSError, mounting.MountError) as failure:
+            log.warning(
+                "the mount ends with this daemon: no request is sent again, and the device cannot be cloned: %s", failure
+            )
+            return
+        if taken is None:
+            succession.keep(self._device.fd, init.agreement_as_json(agreement))
+        self._device.close()
+        self._device = Device(clone)
+
+    async def _initialize(self, device: Device) -> Agreement:
+        """Answers INIT; what was agreed."""
         while True:
             await trio.lowlevel.wait_readable(device.fd)
             size = self._receive(device.fd)
@@ -222,7 +262,7 @@ class KernelChannel:
             elif opcode != Opcode.INIT:
                 device.error(unique, errno.EIO)
             elif agreement := self._agree(device, unique, size):
-                return self._begin(device, agreement)
+                return agreement
 
     def _agree(self, device: Device, unique: int, size: int) -> Agreement | None:
         """None when the kernel is to ask again in our major version."""
@@ -240,22 +280,18 @@ class KernelChannel:
         device.write(protocol.OUT_HEADER.pack(16 + len(answer), 0, unique) + answer)
         return agreement
 
-    def _begin(self, device: Device, agreement: Agreement) -> Handlers:
-        assert self._mounted is not None
-        self._agreement = agreement
-        self._notifier.expire = Init.HAS_EXPIRE_ONLY in agreement.flags
-        # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
-        self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
+    def _make_handlers(self, device: Device, agreement: Agreement) -> Handlers:
         handlers = Handlers(
             self._operations,
             device,
             agreement,
             self._buffer,
-            self._start,
+            self._in_hand.start,
             direct_io=self._config.direct_io,
             keep_listings=not self._config.close_to_open,
             clock=trio.current_time,
         )
+        self._in_hand.attach(handlers)
         handlers.table[Opcode.INTERRUPT] = self._interrupt
         handlers.smallest[Opcode.INTERRUPT] = BODY + protocol.INTERRUPT_IN.size
         return handlers
@@ -279,19 +315,18 @@ class KernelChannel:
     async def _serve_requests(self, fd: int, handlers: Handlers) -> None:
         buffer, counts, table, smallest = self._buffer, self._counts, handlers.table, handlers.smallest
         unpack, known = protocol.IN_HEADER.unpack_from, len(handlers.table)
-        receive, tasks, reads = self._receive, self._tasks, handlers.reads
-        wanted, brief = (fd,), fd < SELECTABLE
-        # waited: the last request had to be waited for, and so will the next one: do not try to read before
-        waited, turn_ends = False, 0.0
+        receive, tasks, reads = self._receive, self._in_hand.tasks, handlers.reads
+        wait_briefly = ShortWait(fd, receive)
+        turn_ends = 0.0
         while True:
-            size = None if waited else receive(fd)
+            size = receive(fd)
             if size is None:
-                waited = bool(brief and turn_ends and not tasks and not reads and select.select(wanted, (), (), BRIEFLY)[0])
-                if not waited:
+                # what is in hand is answered by other tasks, which need the event loop
+                if turn_ends and not tasks and not reads:
+                    size = wait_briefly()
+                if size is None:
                     await trio.lowlevel.wait_readable(fd)
                     turn_ends = 0.0
-                size = receive(fd)
-                if size is None:
                     continue
             if size < BODY:
                 if size < 0:
@@ -306,9 +341,10 @@ class KernelChannel:
             try:
                 if length != size or end < smallest[opcode] or not unique:
                     self._refuse(opcode, unique, size)
-                else:
+                elif unique < protocol.UNIQUE_RESEND or self._take_up(handlers, opcode, unique):
                     table[opcode](unique, node, end)
                     if opcode == Opcode.DESTROY:
+                        self._ended = "unmounted"
                         return
             except Exception as failure:
                 self._fail(handlers, opcode, unique, failure)
@@ -317,7 +353,7 @@ class KernelChannel:
                 turn_ends = now + TURN
             elif now >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                waited, turn_ends = False, now + TURN
+                turn_ends = now + TURN
 
     def _refuse(self, opcode: int, unique: int, size: int) -> None:
         """A request that no kernel makes."""
@@ -327,6 +363,18 @@ class KernelChannel:
         if unique and opcode not in UNANSWERED and self._device is not None:
             self._device.error(unique, errno.EINVAL)
 
+    def _take_up(self, handlers: Handlers, opcode: int, unique: int) -> bool:
+        """Whether a request that the kernel sends again is to be handled: not one in hand, nor one that daemons die of."""
+        if opcode in UNANSWERED:
+            return True
+        if self._in_hand.renumber(unique):
+            return False
+        if self._journal is None or self._journal.take_up(unique):
+            return True
+        log.error("request %d (opcode %d) was in hand when two daemons died: answered EIO", unique, opcode)
+        handlers.fail(unique, Poisonous("daemons die with this request in hand"))
+        return False
+
     def _fail(self, handlers: Handlers, opcode: int, unique: int, failure: Exception) -> None:
         """The outer end of the error boundary: nothing that one request does ends the connection."""
         if opcode in UNANSWERED:
@@ -334,53 +382,9 @@ class KernelChannel:
         else:
             handlers.fail(unique, failure)
 
-    # -- requests that take time
-
-    def _start(self, unique: int, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
-        assert self._nursery is not None and self._handlers is not None
-        task = _Task(self._handlers.requester())
-        self._tasks[unique] = task
-        self._nursery.start_soon(self._run, unique, task, work, finish)
-
-    async def _run(self, unique: int, task: _Task, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
-        assert self._handlers is not None
-        try:
-            with task.scope:
-                result = await work
-            if task.scope.cancelled_caught:
-                self._handlers.device.error(unique, errno.EINTR)
-            else:
-                finish(unique, result)
-        except Exception as failure:
-            self._fail(self._handlers, 0, unique, failure)
-        finally:
-            del self._tasks[unique]
-
     def _interrupt(self, _unique: int, _node: int, _end: int) -> None:
-        assert self._nursery is not None
         (unique,) = protocol.INTERRUPT_IN.unpack_from(self._buffer, BODY)
-        if not self._honour(unique):
-            self._nursery.start_soon(self._watch, unique)
-
-    def _honour(self, unique: int) -> bool:
-        """Gives a request up if its process wants to end; True when there is nothing more to do about it."""
-        assert self._handlers is not None
-        read = self._handlers.reads.get(unique)
-        if read is not None:
-            if not interrupts.signals_of(read.pid).dying:
-                return False
-            read.give_up(errno.EINTR)
-        task = self._tasks.get(unique)
-        if task is not None:
-            if not interrupts.signals_of(task.pid).stopping:
-                return False
-            task.scope.cancel()
-        return True
-
-    async def _watch(self, unique: int) -> None:
-        """The kernel interrupts a request only once; a later signal may be the one that ends its process."""
-        while not self._honour(unique):
-            await trio.sleep(REWATCH)
+        self._in_hand.interrupt(unique)
 
 
 async def _reap(helpers: list[trio.Process]) -> None:

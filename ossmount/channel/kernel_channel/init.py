@@ -6,7 +6,8 @@ Nothing is assumed: a feature is agreed only when the kernel offered its flag. K
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.protocol import Init
@@ -46,6 +47,34 @@ class Agreement(NamedTuple):
     cache_listings: bool  # the kernel may keep directory listings
     why_open: str  # why OPEN is skipped or asked, for `ossmount status`
     why_listings: str  # why listings are cached by the kernel or not
+
+
+def agreement_facts(agreement: Agreement) -> dict[str, object]:
+    """What `ossmount status` shows of it."""
+    return {
+        "protocol": f"{protocol.KERNEL_VERSION}.{agreement.minor}",
+        "flags": [flag.name for flag in Init if flag in agreement.flags],
+        "open": "skip" if agreement.skip_open else "ask",
+        "open_why": agreement.why_open,
+        "kernel_listings": agreement.cache_listings,
+        "kernel_listings_why": agreement.why_listings,
+        "max_background": agreement.max_background,
+        "max_pages": agreement.max_pages,
+    }
+
+
+def agreement_as_json(agreement: Agreement) -> dict[str, Any]:
+    """The agreement as plain values, for the daemon that goes on with the connection."""
+    return {**agreement._asdict(), "flags": int(agreement.flags)}
+
+
+def agreement_from(values: Mapping[str, Any]) -> Agreement:
+    """The same again; raises Unsupported for one that lacks what this version wants to know."""
+    missing = [name for name in Agreement._fields if name not in values]
+    if missing:
+        raise Unsupported(f"the agreement with the kernel says nothing of {', '.join(missing)}: unmount, and mount again")
+    known = {name: values[name] for name in Agreement._fields}
+    return Agreement(**{**known, "flags": Init(known["flags"])})
 
 
 def parse_offer(body: bytes | bytearray | memoryview, release: str) -> Offer:

@@ -6,12 +6,13 @@ LOOKUP holds. Hence
   would wait for a daemon that is dead, and the readers for ever;
 - a device of its own (FUSE_DEV_IOC_CLONE): closing the daemon's descriptor then fails the READs that the daemon had in
   hand, which frees the writer;
-- when the daemon is gone and a writer still waits, the requests that nobody read yet are failed here.
+- when the daemon is gone, nobody follows it, and a writer still waits, the requests that nobody read yet are failed here.
 
-usage: notify_process.py DEVICE LIFELINE GUARD LANE...
+usage: notify_process.py DEVICE LIFELINE GUARD ALIVE LANE...
 DEVICE is a descriptor of /dev/fuse; LIFELINE a pipe that ends with the daemon; GUARD one that ends when no other process
-of the daemon writes notifications any more (fetch processes do); each LANE a stream socket with a thread of its own, so that
-one may wait while the others go on. A lane carries whole notifications one after another and gets a 4-byte errno back for
+of the daemon writes notifications any more (fetch processes do); ALIVE one that ends when nobody is left who might serve the
+connection (-1: that is when the daemon ends); each LANE a stream socket with a thread of its own, so that one may wait while
+the others go on. A lane carries whole notifications one after another and gets a 4-byte errno back for
 each (0: done).
 """
 
@@ -76,6 +77,15 @@ def has_ended(pipe: int) -> bool:
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
+def await_successor(alive: int, guard: int, writers: list[threading.Thread]) -> bool:
+    """Whether all writers were freed, by the daemon that came after ours; False when there is nobody to come."""
+    while any(writer.is_alive() for writer in writers) or not has_ended(guard):
+        if alive < 0 or has_ended(alive):
+            return False
+        select.poll().poll(PATIENCE)
+    return True
+
+
 def refuse_requests(device: int, guard: int, writers: list[threading.Thread]) -> None:
     """Fails every request that waits to be read, until all writers are free or the connection has ended."""
     os.set_blocking(device, False)
@@ -97,7 +107,7 @@ def refuse_requests(device: int, guard: int, writers: list[threading.Thread]) ->
 
 
 def main(arguments: list[str]) -> None:
-    device, lifeline, guard, *lanes = map(int, arguments)
+    device, lifeline, guard, alive, *lanes = map(int, arguments)
     writers = [
         threading.Thread(target=serve, args=(device, socket.socket(fileno=lane)), daemon=True, name=f"lane {lane}")
         for lane in lanes
@@ -108,7 +118,8 @@ def main(arguments: list[str]) -> None:
         pass
     for writer in writers:
         writer.join(PATIENCE / 1000)
-    refuse_requests(device, guard, writers)
+    if not await_successor(alive, guard, writers):
+        refuse_requests(device, guard, writers)
 
 
 if __name__ == "__main__":

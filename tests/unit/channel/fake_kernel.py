@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
+from ossmount.channel.interface import Taken
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.channel.kernel_channel.protocol import Opcode
@@ -83,16 +86,56 @@ class FakeKernel:
         await self.ask(Opcode.STATFS)
 
 
+class FakeKeeper:
+    """A Succession without processes: what one channel leaves, the next one takes."""
+
+    def __init__(self) -> None:
+        self.journal = os.memfd_create("journal")
+        self.alive, self._ours = os.pipe()
+        self.agreement: Mapping[str, Any] | None = None
+        self.fd = -1  # of the next channel's connection
+        self.after_death = True
+        self.told: list[str] = []
+
+    def taken(self) -> Taken | None:
+        if self.agreement is None:
+            return None
+        return Taken(self.fd, json.loads(json.dumps(self.agreement)), self.after_death)
+
+    def keep(self, fd: int, agreement: Mapping[str, Any]) -> None:
+        self.told.append("keep")
+        self.agreement = agreement
+
+    def left(self) -> None:
+        self.told.append("left")
+
+    def end(self) -> None:
+        self.told.append("end")
+
+    def close(self) -> None:
+        for descriptor in (self.journal, self.alive, self._ours):
+            os.close(descriptor)
+
+
 @asynccontextmanager
 async def connected(
-    operations: Operations, *, minor: int = 45, flags: int = ALL_FLAGS, initialize: bool = True, **options: object
+    operations: Operations,
+    *,
+    minor: int = 45,
+    flags: int = ALL_FLAGS,
+    initialize: bool = True,
+    keeper: FakeKeeper | None = None,
+    **options: object,
 ) -> AsyncIterator[tuple[KernelChannel, FakeKernel]]:
-    """A KernelChannel that serves the other end."""
+    """A KernelChannel that serves the other end. One that takes over (keeper.agreement) is sent no INIT."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST)
-    config = ChannelConfig(Path("/nowhere/mounted"), "fake", fuse_fd=theirs.detach(), **options)  # type: ignore[arg-type]
-    channel = KernelChannel(operations, config)
+    fd = theirs.detach()
+    if keeper is not None and keeper.agreement is not None:
+        keeper.fd, initialize = fd, False
+    config = ChannelConfig(Path("/nowhere/mounted"), "fake", fuse_fd=fd, **options)  # type: ignore[arg-type]
+    channel = KernelChannel(operations, config, keeper)
     ready = trio.Event()
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ import pytest
 from ossmount.channel.mounting import MountError
 from ossmount.config import SourceConfig
 from ossmount.daemon import build as building
+from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.failures import command_error
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
@@ -28,7 +29,7 @@ def order(tmp_path: Path, *mount_options: str) -> Order:
 
 def config(tmp_path: Path, *mount_options: str, environ: dict[str, str] = KEYS) -> SourceConfig:
     wanted = order(tmp_path, *mount_options)
-    return building.source_config(wanted, building.fill_defaults(wanted.settings, environ), environ)
+    return building.source_config(wanted.source, building.fill_defaults(wanted.settings, environ), environ)
 
 
 def test_the_endpoint_is_https_unless_it_is_written_otherwise(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_defaults_that_depend_on_the_machine(tmp_path: Path) -> None:
     ],
 )
 def test_which_channel_and_why(wanted: str, release: str, name: str, reason: str) -> None:
-    found, why = building.choose_channel(wanted, release)
+    found, why = choose_channel(wanted, release)
     assert found == name and reason in why
 
 
