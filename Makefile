@@ -40,6 +40,7 @@ format: setup  ## formats the code
 
 stress: setup  ## the long matrices and soaks
 	$(BIN)/python -m pytest -m stress --timeout 3600
+	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest tests/property tests/mount/test_any_sequence.py --timeout 3600
 
 bench: setup  ## ossmount against rclone and against the machine's limits, under 5 minutes
 	@$(BIN)/python -m pip install -q -e '.[bench]'

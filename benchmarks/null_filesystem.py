@@ -32,6 +32,7 @@ from ossmount.config import ChannelConfig
 from ossmount.errors import NotFound, StaleNode, Unsupported
 from ossmount.filesystem.interface import (
     Attributes,
+    Common,
     DirectoryEntry,
     Entry,
     FilesystemStatistics,
@@ -89,8 +90,10 @@ class NullFilesystem:
         return [self._listed(index) for index in range(offset, last)]
 
     def _listed(self, index: int) -> DirectoryEntry:
-        entry = Entry(FIRST + index, self.attributes(FIRST + index), math.inf, math.inf)
-        return DirectoryEntry(b"f%d" % index, entry, index + 1)
+        node, mode, nlink, uid, gid, size, _, mtime_ns = self.attributes(FIRST + index)
+        return DirectoryEntry(
+            b"f%d" % index, node, size, mtime_ns, index + 1, Common(mode, nlink, uid, gid, math.inf, math.inf)
+        )
 
     def getxattr(self, node: int, name: bytes) -> Soon[bytes]:
         raise Unsupported("no extended attributes here")
@@ -130,6 +133,9 @@ class BareLoop:
 
     def invalidate_node(self, node: int) -> None:
         raise NotImplementedError
+
+    async def known(self, nodes: Sequence[int]) -> Sequence[int]:
+        return nodes
 
     def after_invalidations(self, then: Callable[[], None]) -> None:
         raise NotImplementedError
@@ -196,12 +202,9 @@ class BareLoop:
 
     def _list(self, fd: int, operations: Operations, buffer: bytearray, unique: int, node: int) -> None:
         _, offset, length, *_ = protocol.READ_IN.unpack_from(buffer, 40)
-        answer, end = bytearray(16 + length), 16
-        for item in cast(Sequence[DirectoryEntry], operations.list(node, offset)):
-            position = packing.put_directory_entry_plus(answer, end, 16 + length, item, 0)
-            if not position:
-                break
-            end = position
+        answer = bytearray(16 + length)
+        names = cast(Sequence[DirectoryEntry], operations.list(node, offset))
+        end, _ = packing.put_directory_entries_plus(answer, 16, 16 + length, names, 0, 0)
         protocol.OUT_HEADER.pack_into(answer, 0, end, 0, unique)
         os.write(fd, memoryview(answer)[:end])
 

@@ -49,7 +49,6 @@ class MetadataConfig:
     stale: float = 0.0  # seconds behind these for which an answer is still given, while it is asked again
     symlinks: bool = True  # False: OSS symlinks are shown as what they point to (no_symlink)
     ram_entries: int = 200_000
-    snapshot: Path | None = None  # taken over into the store at the start
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class DataConfig:
     """The page cache in RAM and readahead."""
 
     memory_limit: int = 1 << 30  # bytes of the slab
-    readahead_size: int = 8 << 20  # bytes of one window at most
-    readahead_count: int = 16  # windows in flight for one stream
+    readahead_size: int = 4 << 20  # bytes of one window at most
+    readahead_count: int = 32  # windows in flight for one stream
     kernel_keeps: bool = True  # what was delivered lies in the kernel's page cache (not so with direct I/O)
 
 

@@ -175,8 +175,8 @@ class Requests(pyfuse3.Operations):
             except NotFound as failure:  # glibc takes ENOENT here for the end of the directory: it would look empty
                 raise StaleNode(str(failure)) from failure
             directory.keep(start_id, names)
-        for name, entry, following in names:
-            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), _entry(entry), following):
+        for entry in names:
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(entry.name), _listed(entry), entry.next_offset):
                 break
 
     async def releasedir(self, fh: int) -> None:
@@ -211,6 +211,12 @@ def _entry(entry: Entry) -> pyfuse3.EntryAttributes:
         absent.entry_timeout = entry.entry_valid
         return absent
     return _attributes(entry.attributes, entry_valid=entry.entry_valid, attr_valid=entry.attr_valid)
+
+
+def _listed(entry: DirectoryEntry) -> pyfuse3.EntryAttributes:
+    mode, nlink, uid, gid, entry_valid, attr_valid = entry.common
+    attributes = Attributes(entry.node, mode, nlink, uid, gid, entry.size, entry.size + 511 >> 9, entry.mtime_ns)
+    return _attributes(attributes, entry_valid=entry_valid, attr_valid=attr_valid)
 
 
 def _attributes(attributes: Attributes, *, entry_valid: float, attr_valid: float) -> pyfuse3.EntryAttributes:

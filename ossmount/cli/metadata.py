@@ -7,18 +7,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossmount.cli.mount import add_option
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.metadata.snapshot import Header, SnapshotError, check
+from ossmount.metadata.snapshot import File, Header, check
 from ossmount.options import declarations as options
+from ossmount.options.places import ObjectPlace, parse_place
 from ossmount.options.settings import Given, Settings, UsageError, gather
 from ossmount.options.source import Source, parse_source
 
 if TYPE_CHECKING:
+    from ossmount.config import SourceConfig
     from ossmount.daemon.offline import Offline
     from ossmount.metadata.builder import Progress
 
@@ -29,7 +32,9 @@ DESCRIPTION = """Lists a bucket, or a folder of it, once for many machines:
   ossmount metadata export MOUNTPOINT FILE                what a mount knows
   ossmount metadata import FILE                           take it over into this machine's store
   ossmount metadata info FILE                             what FILE is of
-  ossmount mount --metadata-snapshot FILE ...             take it over and mount"""
+  ossmount mount --metadata-snapshot FILE ...             take it over and mount
+
+FILE may lie in OSS everywhere: oss://BUCKET/KEY, at the endpoint and with the keys of the other options."""
 
 #: The options of mount that say which source and which store it is.
 TAKEN = (
@@ -38,6 +43,9 @@ TAKEN = (
     options.METADATA,
     options.METADATA_DIR,
 )
+
+
+_PLACE = "FILE|oss://BUCKET/KEY"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,24 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("source", metavar="oss://BUCKET[/PREFIX]")
     export = add("export", "write all names and attributes of a source to a file", _export)
     export.add_argument("source", metavar="MOUNTPOINT|oss://BUCKET[/PREFIX]")
-    export.add_argument("file", metavar="FILE", type=Path)
+    export.add_argument("file", metavar=_PLACE)
     load = add("import", "take a file of export over into this machine's store", _import)
-    load.add_argument("file", metavar="FILE", type=Path)
+    load.add_argument("file", metavar=_PLACE)
     load.add_argument("source", metavar="oss://BUCKET[/PREFIX]", nargs="?", help="what it must be of; else what it says")
-    for command in (build, export, load):
+    info = add("info", "tell what a file of export is of", _info)
+    info.add_argument("file", metavar=_PLACE)
+    for command in (build, export, load, info):
         for option in TAKEN:
             add_option(command, option)
-    info = add("info", "tell what a file of export is of", _info)
-    info.add_argument("file", metavar="FILE", type=Path)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ossmount.daemon.failures import command_error
+
     try:
         return int(arguments.action_run(arguments))
-    except UsageError as error:
-        raise CommandError(ExitCode.USAGE, str(error)) from None
-    except SnapshotError as error:
-        raise CommandError(ExitCode.BAD_SNAPSHOT, str(error)) from None
+    except (CommandError, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except BaseException as failure:
+        raise command_error(failure) from None
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -78,24 +88,37 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from ossmount.daemon.offline import export
+    from ossmount.daemon.offline import Stored, export
 
-    if arguments.file.is_dir():
-        raise UsageError(f"{arguments.file} is a folder; name the file to write")
+    target = _place(arguments.file)
+    if isinstance(target, Path) and target.is_dir():
+        raise UsageError(f"{target} is a folder; name the file to write")
     if "://" in arguments.source:
         offline = _offline(arguments, parse_source(arguments.source), {})
-        store = _list(offline)
-        bucket, prefix, endpoint = offline.source.bucket, offline.source.prefix, offline.source.endpoint
+        stored = None if isinstance(target, Path) else Stored(target, _settings(arguments, {}), os.environ)
+        if stored is not None:
+            stored.check(offline.source)  # before all is listed
+        store, source = _list(offline), offline.source
     else:
-        store, bucket, prefix, endpoint = _mounted(arguments.source)
-    _tell(export(store, bucket, prefix, endpoint, arguments.file), arguments.file)
+        store, source, used = _mounted(arguments.source)
+        stored = None if isinstance(target, Path) else Stored(target, _settings(arguments, used), os.environ)
+        if stored is not None:
+            stored.check(source)
+    if stored is not None:
+        header, size = stored.export(store, source)
+    else:
+        assert isinstance(target, Path)
+        header = export(store, source, target)
+        size = target.stat().st_size
+    _tell(header, target, size)
     return ExitCode.OK
 
 
-def _mounted(mountpoint: str) -> tuple[Path, str, bytes, str]:
-    """Store, bucket, prefix and endpoint of a mount."""
+def _mounted(mountpoint: str) -> tuple[Path, SourceConfig, dict[str, str]]:
+    """Store and source of a mount, and the options with which it reaches OSS."""
     from ossmount.channel.mounting import resolve
     from ossmount.cli.refresh import serving
+    from ossmount.config import SourceConfig
     from ossmount.control.client import ControlError, ask
 
     record = serving(resolve(mountpoint), mountpoint)
@@ -103,39 +126,74 @@ def _mounted(mountpoint: str) -> tuple[Path, str, bytes, str]:
         status = ask(record.socket, "status", timeout=30.0)
     except ControlError as error:
         raise CommandError(ExitCode.UNEXPECTED, f"{mountpoint}: {error}") from None
+    shown = {name: setting["value"] for name, setting in status["options"].items()}
+    if shown[options.MANIFEST.name]:
+        raise UsageError(f"{mountpoint} shows the keys of {shown[options.MANIFEST.name]} only: a snapshot is of all keys")
     source = parse_source(status["source"])
-    endpoint = status["options"]["endpoint"]["value"]
+    endpoint = shown[options.ENDPOINT.name]
+    kept = (options.ENDPOINT, options.REGION, options.PATH_STYLE)
+    own_keys = bool(os.environ.get("OSS_ACCESS_KEY_ID"))  # of who exports: those of the mount may be allowed to read only
+    used = {option.name: shown[option.name] for option in (*kept, *(() if own_keys else (options.CREDENTIALS,)))}
+    config = SourceConfig(
+        source.bucket,
+        source.prefix,
+        endpoint if "://" in endpoint else f"https://{endpoint}",
+        path_style=shown[options.PATH_STYLE.name] == "true",
+    )
     store = Path(status["facts"]["metadata"]["store"]["path"])
-    return store, source.bucket, source.prefix, endpoint if "://" in endpoint else f"https://{endpoint}"
+    return store, config, {name: text for name, text in used.items() if text}
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    header = check(arguments.file)
-    source = Source(header.bucket, header.prefix) if arguments.source is None else parse_source(arguments.source)
-    header, count = _offline(arguments, source, {"endpoint": header.endpoint}, signed=False).load(arguments.file)
+    with _received(arguments) as file:
+        header = check(file)
+        source = Source(header.bucket, header.prefix) if arguments.source is None else parse_source(arguments.source)
+        header, count = _offline(arguments, source, {"endpoint": header.endpoint}, signed=False).load(file)
     print(f"{count:,} keys taken over" if count else "this store has it already")
     return ExitCode.OK
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    _tell(check(arguments.file), arguments.file)
+    with _received(arguments) as file:
+        _tell(check(file), file, file.path.stat().st_size)
     return ExitCode.OK
 
 
+def _place(text: str) -> Path | ObjectPlace:
+    try:
+        return parse_place(text)
+    except ValueError as error:
+        raise UsageError(f"{text}: {error}") from None
+
+
+def _received(arguments: argparse.Namespace) -> AbstractContextManager[File]:
+    """The snapshot that a command is given, on this machine."""
+    place = _place(arguments.file)
+    if isinstance(place, Path):
+        return nullcontext(File(place))
+    from ossmount.daemon.offline import Stored
+
+    return Stored(place, _settings(arguments, {}), os.environ).received()
+
+
 def _offline(arguments: argparse.Namespace, source: Source, otherwise: dict[str, str], *, signed: bool = True) -> Offline:
-    """`otherwise`: options that are used when the user gave none. Not signed: no request will be made."""
     from ossmount.daemon.offline import Offline
 
+    return Offline(source, _settings(arguments, otherwise, signed=signed), os.environ)
+
+
+def _settings(arguments: argparse.Namespace, otherwise: dict[str, str], *, signed: bool = True) -> Settings:
+    """`otherwise`: options that are used when the user gave none. Not signed: no request will be made."""
     flags = {option.name: getattr(arguments, f"option_{option.name}") for option in TAKEN}
     given = gather({name: text for name, text in flags.items() if text is not None}, [], os.environ)
     taken = {option.name for option in TAKEN}
     given = {name: value for name, value in given.items() if name in taken}
-    if "region" not in given:
+    if options.REGION.name not in given:  # it has an endpoint of its own
         given = {**{name: Given(text, str(arguments.file)) for name, text in otherwise.items()}, **given}
     if not signed:
         given.pop("credentials", None)
         given["anonymous"] = Given("true", "import")
-    return Offline(source, Settings(given), os.environ)
+    return Settings(given)
 
 
 def _list(offline: Offline) -> Path:
@@ -149,20 +207,14 @@ def _list(offline: Offline) -> Path:
         text = f"{progress.keys:,} keys, {progress.keys / seconds:,.0f}/s, {progress.lists:,} LISTs{eta}"
         print(f"\r{text}\x1b[K" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
 
-    from ossmount.daemon.failures import command_error
-
     try:
         return offline.build(show)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failure:
-        raise command_error(failure) from None
     finally:
         if live:
             print(file=sys.stderr)
 
 
-def _tell(header: Header, path: Path) -> None:
+def _tell(header: Header, name: object, size: int) -> None:
     shown = Source(header.bucket, header.prefix)
     when = datetime.fromtimestamp(header.time, timezone.utc).isoformat(" ", "seconds")
-    print(f"{path}: {shown} at {header.endpoint}\nlisted {when}, {header.keys:,} keys, {path.stat().st_size:,} bytes")
+    print(f"{name}: {shown} at {header.endpoint}\nlisted {when}, {header.keys:,} keys, {size:,} bytes")

@@ -98,6 +98,8 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         f"  channel   {status['channel']}: {status['channel_reason']}",
         f"  daemon    {status['daemon_pid']}, fetch processes {workers}, keeper {status['keeper_pid'] or 'none'}",
         f"  log       {status['log'] or 'the terminal'}",
+        f"  memory    {memory_text(status['facts'].get('memory', {}))}",
+        f"  limits    {limits_text(status['facts'].get('rates', {}))}",
         "  counters",
         *_tree(status["counters"], "    "),
         "  options",
@@ -106,6 +108,36 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         lines.append(f"    {name} = {option['value'] or 'none'}  ({option['origin']})")
     lines += ["  details", *_tree(status["facts"], "    ")]
     return "\n".join(lines)
+
+
+def memory_text(facts: dict[str, Any]) -> str:
+    """How much memory file data may take, and why it is not more."""
+    if not facts:
+        return "unknown"
+    may = f"{_size(facts['slab'])} for file data"
+    if facts["reason"]:
+        may += f" instead of {_size(facts['limit'])} ({facts['reason']}"
+        may += ")" if facts["look_ahead"] else "; no whole files are fetched ahead)"
+    used = f"{_size(facts['used_slab'])} in use, {_size(facts['used_beside'])} beside it"
+    return f"{may}, {used}; {_size(facts['available'])} of {_size(facts['total'])} available"
+
+
+def limits_text(facts: dict[str, Any]) -> str:
+    """What is asked of OSS in a second at most, by the user's will and by OSS's."""
+    said = [f"{facts['limit_requests']:,} requests/s"] if facts.get("limit_requests") else []
+    said += [f"{_size(facts['limit_bandwidth'])}/s"] if facts.get("limit_bandwidth") else []
+    text = ", ".join(said) or "none"
+    if facts.get("learned_requests"):
+        text += f"; OSS refuses more than {facts['learned_requests']:,.0f} requests/s"
+    waiting = facts.get("wanted_requests", 0)
+    return text + (f"; {waiting:,} requests wait" if waiting else "")
+
+
+def _size(size: float) -> str:
+    """Bytes as people say them: 512 MiB, 1.5 GiB."""
+    if size < 1 << 30:
+        return f"{size / (1 << 20):.0f} MiB"
+    return f"{size / (1 << 30):.3g} GiB"
 
 
 def _tree(values: dict[str, Any], indent: str) -> list[str]:

@@ -9,11 +9,10 @@ import math
 import os
 import platform
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Channel, Lender, Succession
+from ossmount.channel.interface import Borrower, Channel, Lender, Succession
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -28,28 +27,30 @@ from ossmount.config import (
 from ossmount.daemon import memory
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
-from ossmount.daemon.failures import refusal
+from ossmount.daemon.governing import Governing, look
+from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
+from ossmount.daemon.remote import Remote, connect
+from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
 from ossmount.data.disk.cache import DiskCache
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
-from ossmount.errors import OssMountError, Unsupported
+from ossmount.errors import Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.filesystem.interface import Operations
-from ossmount.metadata import manifest, snapshot
+from ossmount.metadata import loader, manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.metadata.snapshot import Header, SnapshotError
 from ossmount.options import declarations as options
+from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import DEFAULT, Settings, UsageError
-from ossmount.oss.buckets import Bucket
+from ossmount.options.source import Source
 from ossmount.oss.credentials import FileCredentials, environment_credentials
-from ossmount.oss.fetch.pool import FetchPool
-from ossmount.oss.interface import ObjectLister
+from ossmount.oss.rates.rates import Rates
 
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
@@ -60,103 +61,117 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     inherits = kept is not None and kept.inherits
     if settings[options.FUSE_FD] is None and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
-    source = source_config(order, settings, environ)
+    source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
-    bucket = _bucket(source)
+    if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
+        own_folder(folder)
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
-    pool = FetchPool(source, fetch, slab.fd, slab.size)
-    disk_config = disk_cache_config(source, settings)
+    listed = _listed(source, settings)
+    rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
+    remote = connect(source, fetch, slab, listed, rates)
+    pool = remote.pool
+    disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    metadata = metadata_config(settings)
-    if kept is not None and kept.follows_a_death:
-        metadata = replace(metadata, snapshot=None)  # the store has taken it over, and the file may be gone
-    lister, identity = _names(bucket, source, settings, metadata)
-    namespace = TreeNamespace(lister, metadata, identity=identity, prefix=source.prefix, on_change=on_change)
+    async def known(nodes: Sequence[int]) -> Collection[int]:
+        return await channel.known(nodes)
+
+    # what follows a daemon that died has it in its store, and the file may be gone
+    taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, environ)
+    namespace = TreeNamespace(
+        remote.lister,
+        metadata_config(settings),
+        identity=source_identity(source, settings) + remote.shown,
+        prefix=source.prefix,
+        on_change=on_change,
+        snapshot=taken,
+        known=known,
+    )
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
-    filesystem = Filesystem(namespace, reader, filesystem_config(settings), bucket.head)
+    filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     channel, reason = make_channel(settings, filesystem, channel_config(order), kept)
     filesystem.attach(channel)
+
+    def allot(shares: Shares) -> None:
+        reader.allot(shares.slab, shares.ahead, shares.look_ahead)
+        pool.allow(shares.connections)
+
+    governing = Governing(slab.size, fetch.connections, functools.partial(look, lambda: slab.resident), allot)
     look_ahead = Scheduler(
         namespace,
         reader,
         connections=fetch.connections,
         latency=pool.latency,
-        memory=memory.available_memory,
+        memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
     )
     filesystem.watch(look_ahead.note)
     return order, Parts(
-        verify=functools.partial(_verify, bucket),
+        verify=functools.partial(_verify, remote, taken),
         components=(
             Named("fetch", pool, early=True),
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
+            Named("governor", governing),
         ),
         channel=channel,
         channel_reason=reason,
         fetch_pids=pool.pids,
-        requests=functools.partial(_requests, bucket, pool),
+        requests=remote.requests,
         facts={
             "metadata": namespace.facts,
             "data": reader.facts,
             **({} if disk is None else {"disk": disk.facts}),
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
-            "oss": bucket.facts,
+            "oss": remote.facts,
+            "rates": rates.facts,
+            "memory": governing.facts,
         },
         commands={"refresh": refresh_command(namespace.refresh)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
 
-def _names(bucket: Bucket, source: SourceConfig, settings: Settings, metadata: MetadataConfig) -> tuple[ObjectLister, str]:
-    """Who lists, and under which name the metadata is kept. Raises SnapshotError, ManifestError."""
-    kept, listed = settings[options.METADATA_DIR], settings[options.MANIFEST]
-    if metadata.snapshot is not None:
-        check_snapshot(metadata.snapshot, source)
-    if settings[options.METADATA] == "memory" and kept is not None:
-        own_folder(kept)
-    identity = source_identity(source, settings)
-    if listed is None:
-        return bucket, identity
-    keys = manifest.read_manifest(listed, source.bucket, source.prefix)
-    return manifest.ManifestLister(bucket, keys), identity + manifest.digest(keys)
+def _listed(source: SourceConfig, settings: Settings) -> manifest.Manifest | None:
+    """The keys that the mount shows; None for all. Raises ManifestError."""
+    path = settings[options.MANIFEST]
+    return None if path is None else manifest.read_manifest(path, source.bucket, source.prefix, source.endpoint)
 
 
-def _lend(channel: Channel, pool: FetchPool) -> None:
+def _snapshot(source: SourceConfig, settings: Settings, environ: Mapping[str, str]) -> loader.Source | None:
+    """What is taken over into the store. Raises SnapshotError, UsageError."""
+    taken, folder = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR]
+    if isinstance(taken, ObjectPlace):
+        assert folder is not None
+        config = source_config(Source(taken.bucket, b""), settings, environ)
+        check_apart(taken, config, source)
+        return StoredSnapshot(config, taken, source, folder)
+    if taken is None:
+        return None
+    file = snapshot.File(taken)
+    check_source(snapshot.read_header(file), str(file), source)
+    return loader.LocalSnapshot(file)
+
+
+def _lend(channel: Channel, pool: Borrower) -> None:
     """Over pyfuse3 what is prefetched stays in our memory, and each file is read by a READ."""
     if isinstance(channel, Lender):
         channel.lend_to(pool)
 
 
-def _bucket(source: SourceConfig) -> Bucket:
-    try:
-        return Bucket(source)
-    except ValueError as error:
-        raise CommandError(ExitCode.UNREACHABLE, str(error)) from None
-
-
-async def _verify(bucket: Bucket) -> None:
-    try:
-        await bucket.check()
-    except OssMountError as failure:
-        raise refusal(failure) from failure
-
-
-def _requests(bucket: Bucket, pool: FetchPool) -> dict[str, int]:
-    """Requests made to OSS, each attempt counted: those of the control plane by kind, and get for those of file data."""
-    control, data = bucket.facts()["requests"], pool.facts().get("requests", 0)
-    assert isinstance(control, dict) and isinstance(data, int)
-    return {"list": 0, "head": 0, **{kind.lower(): number for kind, number in control.items()}, "get": data}
+async def _verify(remote: Remote, taken: loader.Source | None) -> None:
+    await remote.check()
+    if taken is not None:
+        await taken.header()
 
 
 def fill_defaults(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -189,11 +204,11 @@ def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: 
     return (Path(cache) if os.path.isabs(cache) else Path("~/.cache").expanduser()) / "ossmount"
 
 
-def source_config(order: Order, settings: Settings, environ: Mapping[str, str]) -> SourceConfig:
+def source_config(source: Source, settings: Settings, environ: Mapping[str, str]) -> SourceConfig:
     endpoint = settings[options.ENDPOINT]
     return SourceConfig(
-        bucket=order.source.bucket,
-        prefix=order.source.prefix,
+        bucket=source.bucket,
+        prefix=source.prefix,
         endpoint=endpoint if "://" in endpoint else f"https://{endpoint}",
         region=settings[options.REGION].removeprefix("oss-"),
         path_style=settings[options.PATH_STYLE],
@@ -249,27 +264,8 @@ def metadata_config(settings: Settings) -> MetadataConfig:
         entry_ttl=settings[options.ENTRY_TIMEOUT] if own is None else own,
         negative_ttl=settings[options.NEGATIVE_TIMEOUT] if negative is None else negative,
         stale=settings[options.METADATA_STALE],
-        snapshot=settings[options.METADATA_SNAPSHOT],
         symlinks=not settings[options.NO_SYMLINK],
     )
-
-
-def check_snapshot(path: Path, source: SourceConfig) -> Header:
-    """The header of a snapshot that is whole and of this source. Raises SnapshotError."""
-    header = snapshot.check(path)
-    if (header.bucket, _place(header.endpoint)) != (source.bucket, _place(source.endpoint)):
-        theirs, ours = f"oss://{header.bucket} at {header.endpoint}", f"oss://{source.bucket} at {source.endpoint}"
-        raise SnapshotError(f"{path} is a snapshot of {theirs}, not of {ours}")
-    if not source.prefix.startswith(header.prefix):
-        shown = os.fsdecode(header.prefix)
-        raise SnapshotError(f"{path} holds only oss://{header.bucket}/{shown}: mount that, or a folder below it")
-    return header
-
-
-def _place(endpoint: str) -> str:
-    """An endpoint without what may differ between two ways to the same bucket."""
-    host = endpoint.rpartition("://")[2].rstrip("/").lower()
-    return host.replace("-internal.", ".", 1)
 
 
 def own_folder(directory: Path) -> None:
@@ -292,8 +288,8 @@ def data_config(settings: Settings, memory_limit: int) -> DataConfig:
     )
 
 
-def disk_cache_config(source: SourceConfig, settings: Settings) -> DiskConfig | None:
-    """None without a cache on disk."""
+def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool = False) -> DiskConfig | None:
+    """None without a cache on disk. several: the keys begin with the names of their buckets."""
     directories = settings[options.CACHE_DIR]
     size = settings[options.CACHE_SIZE]
     if not directories:
@@ -306,13 +302,13 @@ def disk_cache_config(source: SourceConfig, settings: Settings) -> DiskConfig | 
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
-    return DiskConfig(directories, store_name(source), size or 0, settings[options.CACHE_FREE_SPACE])
+    return DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
 
 
-def store_name(source: SourceConfig) -> str:
+def store_name(source: SourceConfig, *, several: bool = False) -> str:
     """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
     host = source.endpoint.partition("://")[2].rstrip("/").lower()
-    return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{source.bucket}"
+    return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{'' if several else source.bucket}"
 
 
 def filesystem_config(settings: Settings) -> FilesystemConfig:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+import contextlib
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import trio
 
 from ossmount.config import MetadataConfig, SourceConfig
-from ossmount.daemon.build import check_snapshot, fill_defaults, metadata_config, own_folder, source_config, source_identity
+from ossmount.daemon.build import fill_defaults, metadata_config, own_folder, source_config, source_identity
 from ossmount.daemon.failures import refusal
-from ossmount.daemon.order import Order
+from ossmount.daemon.snapshots import check_apart, check_source, fetch, send, temporary
 from ossmount.errors import OssMountError
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.metadata.builder import Progress
 from ossmount.metadata.exporter import IncompleteError, open_export
+from ossmount.metadata.loader import LocalSnapshot
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.metadata.snapshot import Header, write
+from ossmount.metadata.snapshot import File, Header, check, write
 from ossmount.options import declarations as options
+from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import Settings
 from ossmount.options.source import Source
 from ossmount.oss.buckets import Bucket
@@ -31,11 +34,10 @@ class Offline:
 
     def __init__(self, source: Source, settings: Settings, environ: Mapping[str, str]) -> None:
         settings = fill_defaults(settings, environ)
-        self.source: SourceConfig = source_config(Order(source, "", settings, Path()), settings, environ)
-        config = metadata_config(settings)
+        self.source: SourceConfig = source_config(source, settings, environ)
+        self._config: MetadataConfig = metadata_config(settings)
         if settings[options.METADATA] == "memory":
-            own_folder(config.directory)
-        self._config: MetadataConfig = replace(config, snapshot=None)
+            own_folder(self._config.directory)
         self._identity = source_identity(self.source, settings)
 
     def build(self, progress: Callable[[Progress], None]) -> Path:
@@ -58,14 +60,15 @@ class Offline:
 
         return trio.run(self._with_namespace, bucket, work)
 
-    def load(self, path: Path) -> tuple[Header, int]:
+    def load(self, file: File) -> tuple[Header, int]:
         """Takes a snapshot over; its header and the number of keys that are new by it."""
-        header = check_snapshot(path, self.source)
+        header = check(file)
+        check_source(header, str(file), self.source)
         count = 0
 
         async def work(namespace: TreeNamespace) -> None:
             nonlocal count
-            count = await namespace.load(path)
+            count = await namespace.load(LocalSnapshot(file))
 
         trio.run(self._with_namespace, Bucket(self.source), work)
         return header, count
@@ -103,14 +106,43 @@ def store_path(facts: Mapping[str, object]) -> Path:
     return Path(store["path"])
 
 
-def export(store: Path, bucket: str, prefix: bytes, endpoint: str, target: Path) -> Header:
+class Stored:
+    """One place in OSS that snapshots are carried to and from."""
+
+    def __init__(self, place: ObjectPlace, settings: Settings, environ: Mapping[str, str]) -> None:
+        settings = fill_defaults(settings, environ)
+        self.place = place
+        self._config = source_config(Source(place.bucket, b""), settings, environ)
+        self._folder = metadata_config(settings).directory
+
+    def check(self, source: SourceConfig) -> None:
+        """Whether it can be told from the source's own bucket; raises UsageError."""
+        check_apart(self.place, self._config, source)
+
+    @contextlib.contextmanager
+    def received(self) -> Iterator[File]:
+        with temporary(self._folder, self.place) as (stream, file):
+            trio.run(fetch, self._config, self.place, stream)
+            yield file
+
+    def export(self, store: Path, source: SourceConfig) -> tuple[Header, int]:
+        """Stores what a store knows; the header and the number of bytes. Raises CommandError."""
+        with tempfile.TemporaryDirectory() as folder:
+            written = File(Path(folder, "snapshot"))
+            header = export(store, source, written.path)
+            with open(written.path, "rb") as stream:
+                send(self._config, self.place, stream)
+            return header, written.path.stat().st_size
+
+
+def export(store: Path, source: SourceConfig, target: Path) -> Header:
     """Writes what a store knows into a snapshot. Raises CommandError."""
     try:
-        with open_export(store, prefix) as view:
-            header = Header(bucket, prefix, endpoint, view.check())
+        with open_export(store, source.prefix) as view:
+            header = Header(source.bucket, source.prefix, source.endpoint, view.check())
             return write(target, header, view.objects())
     except IncompleteError as error:
-        advice = f"list it first: ossmount metadata build oss://{bucket}/{prefix.decode('utf-8', 'backslashreplace')}"
-        raise CommandError(ExitCode.BAD_SNAPSHOT, f"{error}; {advice}") from None
+        shown = f"oss://{source.bucket}/{source.prefix.decode('utf-8', 'backslashreplace')}"
+        raise CommandError(ExitCode.BAD_SNAPSHOT, f"{error}; list it first: ossmount metadata build {shown}") from None
     except OSError as error:
         raise CommandError(ExitCode.UNEXPECTED, f"{target} cannot be written: {error.strerror or error}") from None

@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable
 from functools import partial
 
+from ossmount.data.budget import Budget
 from ossmount.data.interface import Outcome, PrefetchDone
 from ossmount.data.page_cache import PageCache
 from ossmount.data.pages import Page
@@ -26,9 +27,9 @@ class LookAhead:
     """The files that are fetched ahead. Implements pages.Account: `unread` are the bytes in the slab that nobody has read."""
 
     def __init__(
-        self, cache: PageCache, budget: int, largest: int, start: Start, freed: Callable[[], None], storer: PageStorer | None
+        self, cache: PageCache, budget: Budget, largest: int, start: Start, freed: Callable[[], None], storer: PageStorer | None
     ) -> None:
-        """budget: bytes; largest: bytes of one file. `start` fetches a version on this account, False without room; `freed` is
+        """largest: bytes of one file. `start` fetches a version on this account, False without room; `freed` is
         called when memory has come free."""
         self.unread = 0
         self._cache = cache
@@ -52,7 +53,7 @@ class LookAhead:
         if there or not 0 < version.size <= self._largest:
             done(Outcome.LEFT_OUT)
             return True
-        if self.unread + version.size > self._budget:
+        if self.unread + version.size > self._budget.look_ahead:
             return False
         self._under_way[version] = (node, done)
         if self._start(version):

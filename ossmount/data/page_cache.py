@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 
-from ossmount.data.blocks import BLOCK, Blocks, blocks_of
+from ossmount.data.blocks import BLOCK, Blocks, Run, blocks_of
 from ossmount.data.pages import Account, Page, Transfer
 from ossmount.data.slab import Slab
 from ossmount.model import Version
@@ -28,6 +28,7 @@ class PageCache:
 
     def __init__(self, slab: Slab, *, kernel_keeps: bool = True) -> None:
         """kernel_keeps: what was delivered lies in the kernel's page cache (not so with direct I/O)."""
+        self._slab = slab
         self._view = slab.view
         self._blocks = Blocks(slab.size // BLOCK)
         self._pages: dict[Version, list[Page]] = {}  # sorted by start
@@ -36,11 +37,13 @@ class PageCache:
         self._ahead: dict[Page, None] = {}  # those of _unread that were fetched ahead and not touched yet
         self._idle = 0  # blocks in _read and _unread
         self._idle_read = 0  # blocks in _read
-        # Memory that is used again lies in the processor's caches and needs no fresh zeroed page of the kernel.
-        self._keep_read = min(KEEP_READ // BLOCK, self._blocks.count // 4) if kernel_keeps else self._blocks.count
+        self._kernel_keeps = kernel_keeps
+        self._withheld: list[Run] = []  # blocks that hold nothing and are not used, while the cache is smaller than the slab
+        self._owed = 0  # blocks that are to be withheld as soon as they are free
         self._most = max(64, slab.size // PAGES_PER_SLAB)
         self.count = 0
-        self.size = slab.size
+        self.size = slab.size  # bytes that may be used now
+        self._keep_read = self._kept_when_read()
         self.dropped = 0  # pages, for room
         self.dropped_unread = 0  # bytes fetched ahead that were dropped for room before they were read
         self.accounts = 0  # that have unread bytes
@@ -99,20 +102,55 @@ class PageCache:
     @property
     def available(self) -> int:
         """Bytes that are free or would be at once."""
-        return (self._blocks.free + self._idle) * BLOCK
+        return max(0, self._blocks.free + self._idle - self._owed) * BLOCK
 
     def reserve(self, blocks: int, pages: int) -> bool:
         """Makes room for so many more pages of so many blocks together, or changes nothing and says False."""
         idle = len(self._read) + len(self._unread)
-        if blocks > self._blocks.free + self._idle or self.count - idle + pages > self._most:
+        if blocks > self._blocks.free + self._idle - self._owed or self.count - idle + pages > self._most:
             return False
         while blocks > self._blocks.free or self.count + pages > self._most:
-            page = next(iter(self._read or self._unread))
-            self.dropped += 1
-            if page.account is not None:
-                self.dropped_unread += page.end - page.start
-            self.drop(page)
+            self._drop_for_room()
         return True
+
+    def _drop_for_room(self) -> None:
+        page = next(iter(self._read or self._unread))
+        self.dropped += 1
+        if page.account is not None:
+            self.dropped_unread += page.end - page.start
+        self.drop(page)
+
+    def resize(self, size: int) -> None:
+        """From now on at most `size` bytes of the slab are used; the rest is the machine's. Up to the size of the slab.
+
+        Pages that are held are not touched: their blocks are withheld when they come free.
+        """
+        size = min(size, self._slab.size) // BLOCK * BLOCK
+        self._owed += (self.size - size) // BLOCK
+        self.size = size
+        self._keep_read = self._kept_when_read()
+        while self._owed < 0 and self._withheld:
+            start, count = self._withheld.pop()
+            used = min(count, -self._owed)
+            self._blocks.give(start, used)
+            if used < count:
+                self._withheld.append((start + used, count - used))
+            self._owed += used
+        while self._owed > self._blocks.free and self._idle:
+            self._drop_for_room()
+        self._withhold()
+
+    def _withhold(self) -> None:
+        count = min(self._owed, self._blocks.free)
+        if count > 0:
+            self._owed -= count
+            for start, length in self._blocks.take(count):
+                self._slab.give_back(start * BLOCK, length * BLOCK)
+                self._withheld.append((start, length))
+
+    def _kept_when_read(self) -> int:
+        """Blocks. Memory that is used again lies in the processor's caches and needs no fresh zeroed page of the kernel."""
+        return min(KEEP_READ, self.size // 4) // BLOCK if self._kernel_keeps else self._blocks.count
 
     def add(self, version: Version, start: int, end: int, transfer: Transfer) -> Page:
         """A page that is held by the transfer that fills it. Its room must have been reserved."""
@@ -188,11 +226,17 @@ class PageCache:
             if account.unread == 0:
                 self.accounts -= 1
 
-    def drop_ahead(self, but_of: Account) -> bool:
+    def drop_ahead(self, but_of: Account | None) -> bool:
         """Drops the page that was fetched ahead longest ago; False when nothing of another account can be dropped."""
         page = next(iter(self._ahead), None)
-        if page is None or page.account is but_of:
-            return False
+        return page is not None and page.account is not but_of and self._drop_unread(page)
+
+    def drop_of(self, account: Account) -> bool:
+        """Drops the page that was fetched ahead for the account longest ago; False when there is none to drop."""
+        page = next((page for page in self._ahead if page.account is account), None)
+        return page is not None and self._drop_unread(page)
+
+    def _drop_unread(self, page: Page) -> bool:
         self.dropped_unread += page.end - page.start
         self.drop(page)
         return True
@@ -221,6 +265,8 @@ class PageCache:
         self.count -= 1
         for offset, length in page.pieces:
             self._blocks.give(offset // BLOCK, blocks_of(length))
+        if self._owed > 0:
+            self._withhold()
 
 
 def _start(page: Page) -> int:

@@ -6,7 +6,8 @@ after the other. Reads that touch each other are joined into *streams*, in which
 from where streams begin, how long they get, and how they are spaced:
 
 forward   a stream that begins the object, or has become longer than a random read is (1 MiB), is read ahead: a target that
-          doubles with each window consumed, up to `count` windows of `window` bytes, all in flight at once
+          doubles with each window consumed, up to `count` windows of `window` bytes and to four times what was read, all in
+          flight at once
 backward  the fourth read in a row that ends where its stream begins: the same, downwards
 strided   three streams begin at equal distances: the next ones are fetched, 2, 4, 8 … of them
 value     a second small read (≤ 64 KiB) that goes on where the first one ended: the rest of what streams here use to be
@@ -27,6 +28,7 @@ from ossmount.data.blocks import BLOCK
 STREAMS = 16  # remembered in one object; 8 readers with one stray read each
 FIRST_TARGET = 512 << 10  # bytes; a request for them costs a latency of 5-20 ms and little bandwidth
 RANDOM_RUN = (1 << 20) + (64 << 10)  # bytes; random reads up to here, an unaligned MiB too, cost no byte more than they ask
+REACH = 4  # bytes that may be fetched ahead for each byte read of the stream: what a reader that stops early costs at most
 LONGEST_RANDOM_RUN = 8 << 20  # where streams keep ending early, this much is read before readahead begins
 SMALL_READ = 64 << 10  # bytes; faults and small preads
 HEADER_READ = 16 << 10  # bytes; what the kernel makes of an 8-byte read at the beginning of a file
@@ -138,9 +140,10 @@ class Readahead:
     def _windows(self, stream: Stream, limit: int) -> list[tuple[int, int]]:
         windows: list[tuple[int, int]] = []
         position = max(stream.issued, -(-stream.front // BLOCK) * BLOCK)
-        last = min(self._size, stream.front + min(stream.target, limit))
+        reach = min(stream.target, limit, max(FIRST_TARGET, REACH * stream.length))
+        last = min(self._size, stream.front + reach)
         while position < last:
-            window = self._window_of(min(stream.target, limit))
+            window = self._window_of(reach)
             if window < SMALLEST_WINDOW or (position + window > last and last < self._size):
                 break
             end = min(position + window, self._size)
@@ -178,7 +181,7 @@ class Readahead:
     def _downwards(self, stream: Stream, end: int, limit: int) -> Plan:
         stream.issued_down = min(stream.issued_down, stream.start // BLOCK * BLOCK)
         windows: list[tuple[int, int]] = []
-        reach = min(stream.target, limit, 4 * stream.length)
+        reach = min(stream.target, limit, REACH * stream.length)
         low = max(0, stream.start - reach)
         while stream.issued_down > low:
             window = min(self._window_of(reach), reach)

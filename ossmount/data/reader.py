@@ -20,13 +20,15 @@ from operator import attrgetter
 
 from ossmount.config import DataConfig
 from ossmount.data.blocks import BLOCK
+from ossmount.data.budget import Budget
 from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
 from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
 from ossmount.data.page_cache import PAGE, PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
-from ossmount.data.readahead import Plan, Readahead, Stream
+from ossmount.data.planning import Planning
+from ossmount.data.readahead import Plan, Stream
 from ossmount.data.slab import Slab
 from ossmount.data.transfers import Range, Transfers
 from ossmount.errors import Changed, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
@@ -35,8 +37,6 @@ from ossmount.oss.interface import Fetcher, PageStorer
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
-MACHINES = 1024  # objects whose streams are remembered, about 3 KB each
-LEAST_REACH = 64 << 10  # bytes; too few to fetch anything ahead, until about 180 reads lost nothing and have doubled it
 MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
 JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
 
@@ -53,16 +53,14 @@ class ObjectReader:
         storer: PageStorer | None = None,
     ) -> None:
         self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
-        self._config = config
+        self._budget = Budget.of(slab.size)
+        self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
         self._failures = Failures(clock)
-        self._machines: dict[Version, Readahead] = {}  # least recently used first
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
         self._pumping = self._pump_again = False
-        self._ahead_budget = slab.size * 3 // 4  # bytes that may be fetched and not read; the rest is for demand
-        self._reach = self._ahead_budget  # bytes that one stream may be ahead; follows what is lost
-        self._look_ahead = LookAhead(self._cache, slab.size // 2, WHOLE, self._fetch_told, self._pump, storer)
+        self._look_ahead = LookAhead(self._cache, self._budget, WHOLE, self._fetch_told, self._pump, storer)
         self._counts = dict.fromkeys(
             ("hits", "misses", "joined", "queued", "fetched_ahead", "failed_ahead", "no_room_ahead"), 0
         )
@@ -78,7 +76,7 @@ class ObjectReader:
             return
         self._counts["hits"] += 1
         self._answer([page], offset, end, done)
-        if version.size > WHOLE and (plan := self._plan(version, offset, end, False)) is not None:
+        if version.size > WHOLE and (plan := self._planning.plan(version, offset, end, False)) is not None:
             self._fetch_ahead(version, plan.stream, plan.windows)
         if self._queue:
             self._pump()
@@ -95,8 +93,21 @@ class ObjectReader:
                 self._look_ahead.forget(version)
             self._pump()
 
+    def allot(self, slab: int, ahead: int, look_ahead: int) -> None:
+        """Changes what memory may be used for (see Budget); the slab's own size is the most. What is too much is dropped:
+        whole files fetched ahead first, then the windows of readers, then what is kept. No read fails for it.
+        """
+        budget, cache = self._budget, self._cache
+        budget.slab, budget.ahead, budget.look_ahead = slab, ahead, look_ahead
+        while self._look_ahead.unread > look_ahead and cache.drop_of(self._look_ahead):
+            pass
+        while cache.unread > ahead and cache.drop_ahead(None):
+            pass
+        cache.resize(slab)
+        self._pump()
+
     def forget(self, version: Version) -> None:
-        self._machines.pop(version, None)
+        self._planning.forget(version)
         self._look_ahead.forget(version)
         self._transfers.cancel_version(version)
         self._pump()
@@ -184,7 +195,7 @@ class ObjectReader:
         if self._is_whole(version, offset):
             more = [(0, version.size)]
         elif version.size > ALWAYS_WHOLE:
-            plan = self._plan(version, offset, end, bool(gaps))
+            plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
                 more = self._extended(read, gaps, plan)
         if (gaps and self._queue) or not (
@@ -300,24 +311,6 @@ class ObjectReader:
 
     # -- fetching ahead -----------------------------------------------------------------------------------------------
 
-    def _plan(self, version: Version, offset: int, end: int, missing: bool) -> Plan | None:
-        machine = self._machines.pop(version, None)
-        if machine is None:
-            machine = Readahead(version.size, self._config.readahead_size, self._config.readahead_count)
-            if len(self._machines) >= MACHINES:
-                del self._machines[next(iter(self._machines))]
-        self._machines[version] = machine
-        share = self._ahead_budget // max(1, self._cache.accounts)
-        limit = min(self._reach, max(share, (self._ahead_budget - self._cache.unread) // 2))
-        if not (self._config.readahead_size and self._config.readahead_count):
-            limit = 0
-        plan = machine.read(offset, end, missing, limit)
-        if machine.lost:  # memory is too small for so many readers: all of them reach less far
-            self._reach = max(LEAST_REACH, limit // 2)
-        else:
-            self._reach = min(self._ahead_budget, self._reach + (self._reach >> 8))
-        return plan
-
     def _fetch_ahead(self, version: Version, stream: Stream, windows: list[Range]) -> None:
         for start, end in windows:
             if not self._fetch_window(version, start, end, stream):
@@ -332,7 +325,7 @@ class ObjectReader:
             return True
         if self._queue:
             return False
-        room = self._ahead_budget - sum([stop - start for start, stop in gaps])
+        room = self._budget.ahead - sum([stop - start for start, stop in gaps])
         while self._cache.unread > room:  # readers that have gone away give way
             if not self._cache.drop_ahead(account):
                 return False
@@ -348,7 +341,7 @@ class ObjectReader:
         return True
 
     def _fetch_told(self, version: Version) -> bool:
-        room = self._ahead_budget - version.size
+        room = self._budget.ahead - version.size
         return self._cache.unread <= room and self._fetch_window(version, 0, version.size, self._look_ahead)
 
     # -- what has come ------------------------------------------------------------------------------------------------
@@ -362,7 +355,7 @@ class ObjectReader:
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
         if isinstance(error, (Changed, NotFound)):
             self._look_ahead.forget(transfer.version)
-            self._machines.pop(transfer.version, None)
+            self._planning.forget(transfer.version)
         try:
             if error is None:
                 self._answer_all(reads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 from ossmount.config import FilesystemConfig
-from ossmount.filesystem.interface import Attributes
+from ossmount.filesystem.interface import Attributes, Common
 from ossmount.model import Kind, Node
 
 _BLOCK = 512  # what st_blocks counts, whatever the block size
@@ -39,3 +39,7 @@ class AttributeMaker:
             (size + _BLOCK - 1) // _BLOCK,
             node.mtime_ns,
         )
+
+    def common(self, kind: Kind, entry_valid: float, attr_valid: float) -> Common:
+        """What all nodes of one kind have in common."""
+        return Common(self._modes[kind], 1, self._uid, self._gid, entry_valid, attr_valid)

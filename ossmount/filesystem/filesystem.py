@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ossmount.config import FilesystemConfig
@@ -19,6 +20,7 @@ NAME_MAX = 255  # bytes
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
+_new_entry = partial(tuple.__new__, DirectoryEntry)  # from a tuple of all fields, in a third of the time
 
 
 class Filesystem:
@@ -141,16 +143,39 @@ class Filesystem:
         return self._entry(found)
 
     def _entry(self, found: Found) -> Entry:
-        node, fresh_for = found
-        config = self._config
-        return Entry(node.id, self._attributes(node), min(config.entry_timeout, fresh_for), min(config.attr_timeout, fresh_for))
+        attributes, valid = self._stat(found)
+        return Entry(attributes.node, attributes, min(self._config.entry_timeout, found.fresh_for), valid)
 
     def _stat(self, found: Found) -> tuple[Attributes, float]:
-        return self._attributes(found.node), min(self._config.attr_timeout, found.fresh_for)
+        """Attributes, and for how long they hold.
+
+        A listing that the kernel keeps is good while the directory's mtime is the same, which it looks at (kernel channel) when
+        the attributes ran out. So the mtime is when the listing was last true, and is believed no longer than the listing is.
+        """
+        node, fresh_for = found
+        valid = min(self._config.attr_timeout, fresh_for)
+        if node.kind is not Kind.DIRECTORY:
+            return self._attributes(node), valid
+        listed = self._namespace.listed(node.id)
+        return self._attributes(node._replace(mtime_ns=listed.time_ns)), min(valid, listed.fresh_for)
 
     def _entries(self, named: Sequence[Named]) -> Sequence[DirectoryEntry]:
-        entry = self._entry
-        return [DirectoryEntry(name, entry(found), found.node.id) for name, found in named]
+        config = self._config
+        entries: list[DirectoryEntry] = []
+        last_kind: Kind | None = None
+        last_fresh_for = 0.0
+        for name, node, kind, size, mtime_ns, fresh_for in named:
+            if kind is Kind.DIRECTORY:  # as in _stat()
+                mtime_ns, listing_fresh_for = self._namespace.listed(node)
+                last_kind = None
+                valid = min(config.attr_timeout, fresh_for, listing_fresh_for)
+                common = self._attributes.common(kind, min(config.entry_timeout, fresh_for), valid)
+            elif kind is not last_kind or fresh_for != last_fresh_for:
+                last_kind, last_fresh_for = kind, fresh_for
+                valid = min(config.attr_timeout, fresh_for)
+                common = self._attributes.common(kind, min(config.entry_timeout, fresh_for), valid)
+            entries.append(_new_entry((name, node, size, mtime_ns, node, common)))
+        return entries
 
 
 def _then(soon: Soon[_S], step: Callable[[_S], _T]) -> Soon[_T]:

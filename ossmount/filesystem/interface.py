@@ -36,12 +36,26 @@ class Entry(NamedTuple):
     attr_valid: float  # seconds
 
 
+class Common(NamedTuple):
+    """What many entries of a listing have in common: one object for all of them."""
+
+    mode: int  # type and permission bits
+    nlink: int
+    uid: int
+    gid: int
+    entry_valid: float  # seconds
+    attr_valid: float  # seconds
+
+
 class DirectoryEntry(NamedTuple):
     """One name of a directory, with what READDIRPLUS wants to know of it."""
 
     name: bytes
-    entry: Entry
+    node: int
+    size: int  # bytes
+    mtime_ns: int
     next_offset: int  # where reading goes on after this name
+    common: Common
 
 
 class FilesystemStatistics(NamedTuple):

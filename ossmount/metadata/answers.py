@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import StaleNode
-from ossmount.metadata import keys
+from ossmount.metadata import keys, records
 from ossmount.metadata.coverage import Coverage
-from ossmount.metadata.interface import Named
+from ossmount.metadata.interface import Listed, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.records import Child
 from ossmount.metadata.transaction import Lookup
@@ -34,8 +35,9 @@ class Known(NamedTuple):
 
 
 Rows = list[Named]
-Children = Iterator[tuple[bytes, bool, Child]]
+Children = Iterator[tuple[bytes, bool, bytes]]  # as Store.scan() gives them
 Strings = list[bytes]
+_new_named = partial(tuple.__new__, Named)  # from a tuple of all fields, in a third of the time
 
 
 class Requests(Protocol):
@@ -143,6 +145,13 @@ class Answers:
         cursor = self.cursor(after)
         return self._tree.coverage(node).reach(cursor.stored and cursor.stored + b"\0", _NEVER) is not None
 
+    def listed(self, node: int) -> Listed:
+        reach = self._tree.coverage(node).reach(b"", _NEVER)
+        if reach is None or reach.high is not None:
+            return Listed(0, math.inf)
+        left = self._left(reach.time, self._config.entry_ttl)
+        return Listed(int(reach.time * 1e9), left) if left else Listed(int(self._clock() * 1e9), math.inf)
+
     def node(self, node: int, since: float) -> Found | None:
         found = self._tree.current(node)
         if found is None or node in self.gone:
@@ -192,26 +201,36 @@ class Answers:
         entry_left, file_left = self._left(known.time, self._config.entry_ttl), self._left(known.time, self.file_ttl)
         rows: Rows = []
         beside: bytes | None = None  # the directory just met
-        make, prefix = self._tree.maker(node)
-        for name, directory, child in children:
+        unpack = records.unpack_listed
+        for name, directory, record in children:
             if bound is not None and name >= bound:
                 break
             if directory:
                 beside = name
             if name == cursor.stored and (directory or not cursor.directory or (cursor.file and beside != name)):
                 continue  # but the object that the directory at the cursor shadows comes now
-            kind = Kind.DIRECTORY if directory else Kind.FILE
-            shown = keys.shown_name(name, kind, shadowed=beside == name)
-            if shown is None:
-                self._requests.note_hidden([prefix + name])
-                continue
-            left = entry_left if directory else file_left
-            if not directory and self._tree.is_target(child):
-                asked = self.seen(node, name, child, directory=False)
-                left = min(left, self._left(asked, self.file_ttl))
-                if not self.fresh(asked, self.file_ttl, since):
+            kind, left = (Kind.DIRECTORY, entry_left) if directory else (Kind.FILE, file_left)
+            shown: bytes | None = name
+            if name.endswith(keys.SUFFIX) or (beside == name and not directory):
+                shown = keys.shown_name(name, kind, shadowed=beside == name)
+                if shown is None:
+                    self._requests.note_hidden([self._tree.prefix(node) + name])
+                    continue
+            number, size, mtime_ns, special = unpack(record)
+            if special:
+                kind, left, fresh = self._special(node, name, records.unpack_child(record), left, since)
+                if not fresh:
                     links.append(name)
-            rows.append(Named(shown, Found(make(name, child, directory), left)))
+            rows.append(_new_named((shown, number, kind, size, mtime_ns, left)))
             if len(rows) >= BATCH:
                 break
         return rows
+
+    def _special(self, node: int, name: bytes, child: Child, left: float, since: float) -> tuple[Kind, float, bool]:
+        """Kind and validity of an object of a type or class of its own; not fresh: what it points to must be asked for."""
+        if child.object_type != "Symlink":
+            return Kind.FILE, left, True
+        if not self._tree.is_target(child):
+            return Kind.SYMLINK, left, True
+        asked = self.seen(node, name, child, directory=False)
+        return Kind.FILE, min(left, self._left(asked, self.file_ttl)), self.fresh(asked, self.file_ttl, since)

@@ -10,14 +10,20 @@ from ossmount.errors import OssMountError, Unavailable
 
 
 class Flight:
-    """A request under way, expected to show the keys of `directory` from start to end."""
+    """A request under way, expected to show the keys of `directory` from start to end: with a delimiter its names only,
+    without one all that is below it."""
 
-    def __init__(self, directory: int = 0, start: bytes = b"", end: bytes = b"") -> None:
+    def __init__(self, directory: int = 0, start: bytes = b"", end: bytes = b"", delimiter: bytes = b"") -> None:
         self.directory = directory
         self.start = start
         self.end = end
+        self.delimiter = delimiter
         self.done = trio.Event()
         self.failure: OssMountError | None = Unavailable("the mount is being stopped")
+
+    def shows(self, directory: int, start_after: bytes, delimiter: bytes) -> bool:
+        """Whether it is expected to show what a listing of `directory` from start_after on begins with."""
+        return self.directory == directory and self.delimiter == delimiter and self.start <= start_after < self.end
 
 
 async def together(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ossmount.model import Absent, Found, Node, Soon
+from ossmount.model import Absent, Found, Kind, Node, Soon
 
 ROOT = 1
 
 
 class Named(NamedTuple):
-    """One name of a directory."""
+    """One name of a directory and the node behind it; flat, since listings are made of hundreds of thousands of them."""
 
     name: bytes
-    found: Found
+    node: int  # id
+    kind: Kind
+    size: int  # as in Node
+    mtime_ns: int
+    fresh_for: float  # as in Found
+
+
+class Listed(NamedTuple):
+    """What is known of a directory's whole listing."""
+
+    # Nanoseconds since the epoch: when all of it was last true; now, where that is longer ago than its TTL; 0: not known whole
+    time_ns: int
+    fresh_for: float  # seconds for which it may still be believed; math.inf where there is nothing to believe
 
 
 class KnownTree(Protocol):
@@ -52,6 +64,10 @@ class Namespace(Protocol):
 
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         """The names behind `after` in byte order, some thousands at most; empty at the end."""
+        ...
+
+    def listed(self, node: int) -> Listed:
+        """Without asking OSS: what shows the kernel whether a listing that it keeps is still to be believed."""
         ...
 
     def name_of(self, node: int) -> bytes:

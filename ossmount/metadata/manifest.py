@@ -11,10 +11,12 @@ import contextlib
 import csv
 import hashlib
 import json
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ossmount.errors import NotFound
 from ossmount.metadata import keys as naming
@@ -26,25 +28,43 @@ FIELDS = ("source", "uri", "url", "key", "object_key", "path")  # where records 
 SPARSE = 8  # of 1,000 keys that a LIST shows: where fewer are wanted, HEADs are tried
 HEADS = 64  # of so many keys before the next LIST is tried
 TOGETHER = 16
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_REGION = re.compile(r"(?:^|\.)(oss-(?!accelerate)[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com$")
 
 
 class ManifestError(Exception):
     """The file cannot be read, or names what this mount cannot show. The message says where."""
 
 
-def read_manifest(path: Path, bucket: str, prefix: bytes) -> list[bytes]:
-    """The keys of a list, each once and in order. Raises ManifestError.
+class Manifest(NamedTuple):
+    """What a list names."""
+
+    buckets: tuple[str, ...]
+    keys: list[bytes]  # each once and in order; of several buckets BUCKET/KEY
+
+    @property
+    def several(self) -> bool:
+        return len(self.buckets) > 1
+
+
+def read_manifest(path: Path, bucket: str, prefix: bytes, endpoint: str = "") -> Manifest:
+    """The keys of a list for a mount of oss://`bucket`/`prefix` at an endpoint. Raises ManifestError.
 
     One for each line: a key, oss://BUCKET/KEY or oss://BUCKET.ENDPOINT/KEY, or a record ({…}, JSON or as Python prints it)
     with one of FIELDS, also inside of "data". A file named *.csv has one of FIELDS in its first line, else keys in its first
     column. Empty lines and records with an empty source are passed over.
     """
-    found: set[bytes] = set()
+    found: dict[str, set[bytes]] = {}
+    shown = prefix.decode("utf-8", "backslashreplace")
+    wanted = _Wanted(bucket, endpoint)
     try:
         with open(path, encoding="utf-8-sig", newline="") as lines:
             for number, text in _texts(path, lines):
                 if text:
-                    found.add(_key(f"{path}, line {number}", text, bucket, prefix))
+                    name, key = wanted.parted(f"{path}, line {number}", text)
+                    if name == bucket and not key.startswith(prefix):
+                        raise ManifestError(f"{path}, line {number}: {text[:80]} does not lie below {shown}, which is mounted")
+                    found.setdefault(name, set()).add(key)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -53,7 +73,52 @@ def read_manifest(path: Path, bucket: str, prefix: bytes) -> list[bytes]:
         raise ManifestError(f"{path} is no CSV: {error}") from None
     if not found:
         raise ManifestError(f"{path} names no key")
-    return sorted(found)
+    if len(found) == 1 and bucket not in found:
+        other = next(iter(found))
+        raise ManifestError(f"{path} names the bucket {other!r}, this is a mount of {bucket!r}: mount oss://{other}")
+    if len(found) > 1:
+        if prefix:
+            raise ManifestError(f"{path} names several buckets, which a mount of {shown} cannot show: mount oss://{bucket}")
+        return Manifest(tuple(sorted(found)), sorted(name.encode() + b"/" + key for name in found for key in found[name]))
+    return Manifest((bucket,), sorted(found[bucket]))
+
+
+class _Wanted:
+    """Takes apart what lines name, against the bucket and the endpoint of the mount."""
+
+    def __init__(self, bucket: str, endpoint: str) -> None:
+        self._bucket = bucket
+        self._region = _region(endpoint)
+        self._places: dict[str, str] = {}  # to the bucket, from what stands behind oss://: most lines name the same
+
+    def parted(self, where: str, text: str) -> tuple[str, bytes]:
+        """Bucket and key."""
+        bucket = self._bucket
+        if text.startswith("oss://"):
+            place, _, text = text.removeprefix("oss://").partition("/")
+            if place not in self._places:
+                self._places[place] = self._check(where, place)
+            bucket = self._places[place]
+        key = text.encode("utf-8", "surrogatepass")
+        if not 0 < len(key) <= naming.KEY_MAX or not naming.is_utf8(key):
+            raise ManifestError(f"{where} is no key: 1 to {naming.KEY_MAX} bytes of UTF-8")
+        return bucket, key
+
+    def _check(self, where: str, place: str) -> str:
+        bucket, _, endpoint = place.partition(".")
+        if not _BUCKET.fullmatch(bucket):
+            raise ManifestError(f"{where} names the bucket {bucket!r}: 3 to 63 lower-case letters, digits and hyphens")
+        region = _region(endpoint)
+        if self._region and region and region != self._region:
+            raise ManifestError(f"{where} lies at {endpoint}, this mount asks {self._region}: mount what lies there by itself")
+        return bucket
+
+
+def _region(endpoint: str) -> str:
+    """The public domain of an endpoint of a region, which is the same inside of it; "" for others, that tell of no region."""
+    host = endpoint.rpartition("://")[2].partition("/")[0].partition(":")[0].lower()
+    found = _REGION.search(host)
+    return f"{found[1]}.aliyuncs.com" if found is not None else ""
 
 
 def digest(keys: Sequence[bytes]) -> str:
@@ -100,21 +165,6 @@ def _record(where: str, text: str) -> str:
                 if isinstance(record.get(field), str):
                     return str(record[field])
     raise ManifestError(f"{where} has none of {', '.join(FIELDS)}: {text[:80]}")
-
-
-def _key(where: str, text: str, bucket: str, prefix: bytes) -> bytes:
-    if text.startswith("oss://"):
-        place, _, text = text.removeprefix("oss://").partition("/")
-        other = place.partition(".")[0]
-        if other != bucket:
-            raise ManifestError(f"{where} names the bucket {other!r}, this is a mount of {bucket!r}: give each its own mount")
-    key = text.encode("utf-8", "surrogatepass")
-    if not 0 < len(key) <= naming.KEY_MAX or not naming.is_utf8(key):
-        raise ManifestError(f"{where} is no key: 1 to {naming.KEY_MAX} bytes of UTF-8")
-    if not key.startswith(prefix):
-        shown = prefix.decode("utf-8", "backslashreplace")
-        raise ManifestError(f"{where}: {text[:80]} does not lie below {shown}, which is mounted")
-    return key
 
 
 class ManifestLister:

@@ -6,19 +6,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NameTooLong, NotFound, Unavailable
-from ossmount.metadata import keys, snapshot
+from ossmount.metadata import keys, records
 from ossmount.metadata.answers import Answers
 from ossmount.metadata.builder import Builder, Progress
 from ossmount.metadata.flights import together
-from ossmount.metadata.interface import ROOT, Named
+from ossmount.metadata.interface import ROOT, Listed, Named
 from ossmount.metadata.keys import Target
-from ossmount.metadata.loader import Loader
+from ossmount.metadata.loader import Loader, Source
+from ossmount.metadata.pruner import Known, Pruner
 from ossmount.metadata.refresher import Refresher
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
@@ -45,14 +45,22 @@ class TreeNamespace:
         identity: str,
         prefix: bytes,
         on_change: OnChange,
+        snapshot: Source | None = None,
+        known: Known | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`prefix` is b"" or ends in "/"; `now` gives seconds since the epoch and is asked once, when run() starts."""
+        """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `known` asks the kernel
+        which nodes it may still name (None: nothing is pruned); `now` gives seconds since the epoch and is asked once, when
+        run() starts.
+        """
         self._lister = lister
         self._config = config
         self._identity = identity
         self._prefix = prefix
         self._on_change = on_change
+        self._snapshot = snapshot
+        self._ask_kernel = known
+        self._pruner: Pruner | None = None
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
@@ -79,8 +87,11 @@ class TreeNamespace:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.run)
                 self._running = True
-                if self._config.snapshot is not None:
-                    await self.load(self._config.snapshot)
+                if self._snapshot is not None:
+                    await self.load(self._snapshot)
+                if self._ask_kernel is not None:
+                    self._pruner = Pruner(self._store, self._tree, self._ask_kernel, self._clock)
+                    nursery.start_soon(self._pruner.run)
                 await self._refresher.run(started)
         finally:
             self._running = False
@@ -131,6 +142,9 @@ class TreeNamespace:
         rows = self._stale.names(node, after, lambda: self._list_slowly(node, after))
         self._uses.miss("list", seen=self._answers.listing_seen(node, after), given=rows is not None)
         return self._list_slowly(node, after) if rows is None else rows
+
+    def listed(self, node: int) -> Listed:
+        return self._answers.listed(node)
 
     def name_of(self, node: int) -> bytes:
         return self._tree.shown_name(node)
@@ -185,14 +199,15 @@ class TreeNamespace:
         return ROOT if node == ROOT else self._tree.location(node).parent
 
     def known(self, directory: int, start: bytes, limit: int) -> tuple[Sequence[Node], bytes | None]:
-        make, _ = self._tree.maker(directory)
+        make = self._tree.maker(directory)
         nodes: list[Node] = []
         last = b""
         with self._store.scan(directory, start) as (_, children):
-            for name, is_directory, child in children:
+            for name, is_directory, record in children:
                 if len(nodes) >= limit and name != last:
                     return nodes, name
                 last = name
+                child = records.unpack_child(record)
                 unknown_target = not is_directory and self._tree.is_target(child) and not child.link_etag
                 if child.id not in self._answers.gone and not unknown_target:
                     nodes.append(make(name, child, is_directory))
@@ -213,13 +228,17 @@ class TreeNamespace:
         """How far the build is that was begun last."""
         return Progress(0, 0, 0.0) if self._builder is None else self._builder.progress()
 
-    async def load(self, path: Path) -> int:
+    async def prune(self) -> None:
+        """One pass of what is done now and then: retired versions that the kernel cannot name leave the store."""
+        if self._pruner is not None:
+            await self._pruner.once()
+
+    async def load(self, source: Source) -> int:
         """Takes a snapshot over, unless this store has it already; returns the number of keys. Raises SnapshotError.
 
         What was listed after the snapshot was made stays as it is.
         """
-        header = await trio.to_thread.run_sync(snapshot.check, path)
-        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(path, header)
+        return await Loader(self._store, self._tree, self._prefix, self._take_news).run(source)
 
     def facts(self) -> dict[str, object]:
         if not self._running:
@@ -227,6 +246,7 @@ class TreeNamespace:
         refresher = self._refresher
         return {
             "store": self._store.facts(),
+            "pruned": 0 if self._pruner is None else self._pruner.pruned,
             "lists": refresher.count("list"),
             "heads": refresher.count("head"),
             "requests": {kind: refresher.purposes(kind) for kind in ("list", "head")},
@@ -250,7 +270,7 @@ class TreeNamespace:
         share = min(self._answers.file_ttl, self._config.negative_ttl) > 0
         for _ in range(_ATTEMPTS):
             if share:
-                await self._refresher.name(parent, target.stored, share=True)
+                await self._refresher.name(parent, target.stored, self._clock() - self._config.entry_ttl)
                 answer = self._answers.name(parent, target, since)
                 if answer is None and (target.directory or target.shadowed):  # "name/" may lie behind the page's end
                     await self._refresher.probe(parent, target.stored, share=True)
@@ -268,7 +288,7 @@ class TreeNamespace:
         for _ in range(_ATTEMPTS):
             parent, directory, name, _last = self._tree.location(node)
             if share:
-                await self._refresher.name(parent, name, share=True)
+                await self._refresher.name(parent, name, self._clock() - self._config.entry_ttl)
                 if directory and self._answers.node(node, since) is None:
                     await self._refresher.probe(parent, name, share=True)
                 await self._see_target(parent, name, since)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import lt
 
 from ossmount.metadata import keys
 from ossmount.model import ListPage, ObjectInfo
@@ -68,23 +71,28 @@ class _Splitter:
         while not key.startswith(self.open[-1].prefix):
             self.open.pop()
 
-    def add_object(self, info: ObjectInfo) -> None:
-        key = info.key
-        self._leave(key)
-        *components, name = key[len(self.open[-1].prefix) :].split(b"/")
+    def add_objects(self, folder: bytes, infos: Sequence[ObjectInfo]) -> None:
+        """Consecutive objects whose keys are `folder` and one name, or `folder` itself."""
+        self._leave(folder)
         if not self.seen_any:
             self._see_open()
-        for component in components:
+        for component in folder[len(self.open[-1].prefix) :].split(b"/")[:-1]:
             if not keys.showable(component):
-                self.hidden.append(key)
+                self.hidden.extend(info.key for info in infos)
                 return
             self._enter(component, seen=True)
-        if not name:
-            return  # a directory marker
-        if keys.showable(name):
-            self.open[-1].files.append((name, info))
-        else:
-            self.hidden.append(key)
+        if infos[0].key == folder:
+            infos = infos[1:]  # a directory marker
+        skip = len(folder)
+        names = [info.key[skip:] for info in infos]
+        if keys.all_showable(names):
+            self.open[-1].files.extend(zip(names, infos, strict=True))
+            return
+        for name, info in zip(names, infos, strict=True):
+            if keys.showable(name):
+                self.open[-1].files.append((name, info))
+            else:
+                self.hidden.append(info.key)
 
     def _see_open(self) -> None:
         """The first key proves the directories that the listing started inside of, or none of them will be."""
@@ -106,11 +114,20 @@ class _Splitter:
         return Split(self.met, self.hidden, last)
 
 
-def _check(prefix: bytes, previous: bytes, key: bytes, expected: bool) -> None:
-    if not expected or not key.startswith(prefix):
-        raise ValueError(f"the listing of {prefix!r} holds {key!r}")
-    if key <= previous:
-        raise ValueError(f"the listing of {prefix!r} is out of order at {key!r}")
+def _check(prefix: bytes, after: bytes, found: Sequence[bytes]) -> None:
+    # Between two keys with a prefix there is no key without it.
+    if not found or (
+        after < found[0]
+        and found[0].startswith(prefix)
+        and found[-1].startswith(prefix)
+        and all(map(lt, found, islice(found, 1, None)))
+    ):
+        return
+    for previous, key in zip((after, *found), found, strict=False):
+        if not key.startswith(prefix):
+            raise ValueError(f"the listing of {prefix!r} holds {key!r}")
+        if key <= previous:
+            raise ValueError(f"the listing of {prefix!r} is out of order at {key!r}")
 
 
 def split_page(prefix: bytes, delimiter: bytes, start_after: bytes, page: ListPage) -> Split:
@@ -122,16 +139,18 @@ def split_page(prefix: bytes, delimiter: bytes, start_after: bytes, page: ListPa
     splitter = _Splitter(prefix, start_after if not delimiter else b"")
     if delimiter:
         splitter.first.low = _low_of(prefix, start_after)
-    previous = prefix
+    _check(prefix, prefix, page.prefixes)
     for common in page.prefixes:
-        _check(prefix, previous, common, delimiter != b"" and common.endswith(delimiter))
+        if not delimiter or not common.endswith(delimiter):
+            raise ValueError(f"the listing of {prefix!r} holds {common!r}")
         splitter.add_prefix(common)
-        previous = common
-    previous = start_after
-    for info in page.objects:
-        _check(prefix, previous, info.key, True)
-        previous = info.key
-        splitter.add_object(info)
+    found = [info.key for info in page.objects]
+    _check(prefix, start_after, found)
+    begin = 0
+    for folder, run in groupby([key[: key.rfind(b"/") + 1] for key in found]):
+        end = begin + len(list(run))
+        splitter.add_objects(folder, page.objects[begin:end])
+        begin = end
     last: bytes | None = None
     if page.next_token:
         ends = [part for part in (page.objects[-1].key if page.objects else b"", *page.prefixes[-1:]) if part]

@@ -4,6 +4,7 @@
     children  directory id, stored name, 0, d or f  Child: what a directory's name stands for now
     nodes     node id                              Location, or for a replaced version Location and its last Child
     coverage  directory id                         Coverage.pack()
+    retired   node id of a Location with `last`    when it was retired, seconds since the epoch
 
 Ids are 8 bytes, big-endian in keys so that LMDB sorts them. Names hold no NUL, so the 0 ends them and sorts first.
 """
@@ -11,15 +12,17 @@ Ids are 8 bytes, big-endian in keys so that LMDB sorts them. Names hold no NUL, 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ossmount.model import Kind, Node, ObjectInfo
 
-SCHEMA = 1
+SCHEMA = 2
 _ID = struct.Struct(">Q")
 _CHILD = struct.Struct("<Qqqd")
 _LOCATION = struct.Struct("<QBB")
-_DIRECTORY = b"\0d"
+_TIME = struct.Struct("<d")
+DIRECTORY = b"\0d"  # how the key of a directory's side ends
 _FILE = b"\0f"
 
 
@@ -34,6 +37,14 @@ class Child(NamedTuple):
     object_type: str = ""  # "" is Normal
     storage_class: str = ""  # "" is Standard
     link_etag: str = ""  # the ETag of the OSS symlink itself when the other fields describe what it points to
+
+
+class Retired(NamedTuple):
+    """A node id that names nothing any more."""
+
+    id: int
+    time: float  # since when, seconds since the epoch
+    parent: int  # the directory that it was in
 
 
 class Location(NamedTuple):
@@ -57,6 +68,30 @@ def child_of(number: int, info: ObjectInfo, validated: float) -> Child:
     )
 
 
+def new_children(
+    first: int, parent: int, files: Sequence[tuple[bytes, ObjectInfo]], validated: float
+) -> list[tuple[bytes, bytes]]:
+    """Keys and records of child_of() for objects of one directory, whose ids count up from `first`."""
+    start, pack = _ID.pack(parent), _CHILD.pack
+    rows: list[tuple[bytes, bytes]] = []
+    for number, (name, info) in enumerate(files, first):
+        _, size, mtime_ns, etag, object_type, storage_class, _ = info
+        if object_type == "Normal" and storage_class == "Standard":
+            record = pack(number, size, mtime_ns, validated) + etag.encode()
+        else:
+            record = pack_child(child_of(number, info, validated))
+        rows.append((start + name + _FILE, record))
+    return rows
+
+
+def new_nodes(first: int, parent: int, files: Sequence[tuple[bytes, ObjectInfo]]) -> list[tuple[bytes, bytes]]:
+    """Keys and records of the Locations of the same objects."""
+    pack, heads = _ID.pack, {}
+    for length in {len(name) for name, _ in files}:
+        heads[length] = _LOCATION.pack(parent, 0, length)
+    return [(pack(number), heads[len(name)] + name) for number, (name, _) in enumerate(files, first)]
+
+
 def node_of(child: Child, key: bytes, *, directory: bool, symlinks: bool) -> Node:
     """The node of a child; `key` ends in "/" for a directory."""
     if directory:
@@ -75,12 +110,7 @@ def unpack_id(data: bytes) -> int:
 
 
 def child_key(parent: int, name: bytes, directory: bool) -> bytes:
-    return _ID.pack(parent) + name + (_DIRECTORY if directory else _FILE)
-
-
-def split_child_key(key: bytes) -> tuple[bytes, bool]:
-    """Stored name, and whether it is the directory's side."""
-    return key[8:-2], key.endswith(_DIRECTORY)
+    return _ID.pack(parent) + name + (DIRECTORY if directory else _FILE)
 
 
 def pack_child(child: Child) -> bytes:
@@ -99,6 +129,18 @@ def unpack_child(data: bytes) -> Child:
     return Child(number, size, mtime_ns, validated, etag, object_type, storage_class, link_etag)
 
 
+def unpack_listed(data: bytes) -> tuple[int, int, int, bool]:
+    """Id, size and mtime_ns of a packed child, and whether it is of a type or class of its own."""
+    number, size, mtime_ns, _ = _CHILD.unpack_from(data)
+    return number, size, mtime_ns, data.find(b"\0", _CHILD.size) >= 0
+
+
+def child_id(data: bytes) -> int:
+    """The id of a packed child."""
+    number: int = _CHILD.unpack_from(data)[0]
+    return number
+
+
 def pack_location(location: Location) -> bytes:
     last = b"" if location.last is None else pack_child(location.last)
     flags = location.directory | (location.last is not None) << 1
@@ -110,3 +152,11 @@ def unpack_location(data: bytes) -> Location:
     end = _LOCATION.size + length
     last = unpack_child(data[end:]) if flags & 2 else None
     return Location(parent, bool(flags & 1), data[_LOCATION.size : end], last)
+
+
+def pack_time(seconds: float) -> bytes:
+    return _TIME.pack(seconds)
+
+
+def unpack_time(data: bytes) -> float:
+    return float(_TIME.unpack_from(data)[0])

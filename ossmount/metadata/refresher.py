@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
@@ -19,16 +19,15 @@ from cachetools import LRUCache
 
 from ossmount.errors import Damaged, NotFound, OssMountError, Unavailable
 from ossmount.metadata import keys
-from ossmount.metadata.ahead import Stream, guess
-from ossmount.metadata.filler import Filler
+from ossmount.metadata.filler import Shown
 from ossmount.metadata.flights import Flight, together
 from ossmount.metadata.keys import Target
 from ossmount.metadata.pages import Split, Stretch, split_page
+from ossmount.metadata.pages_ahead import Ask, PagesAhead
 from ossmount.metadata.records import child_of
 from ossmount.metadata.store import ROOT, Store
 from ossmount.metadata.transaction import Change, Transaction
 from ossmount.metadata.tree import Tree
-from ossmount.metadata.walks import Walks
 from ossmount.oss.interface import ObjectLister
 
 log = logging.getLogger(__name__)
@@ -58,11 +57,7 @@ class Refresher:
         self._nursery: trio.Nursery | None = None
         self._large: LRUCache[int, bool] = LRUCache(4096)  # directories whose flat listing one child swallows
         self._branching: LRUCache[int, bool] = LRUCache(4096)  # directories that have shown directories in them
-        self._filler = Filler(self.flat_page)
-        self._streams: LRUCache[int, Stream] = LRUCache(256)
-        self._walks = Walks(tree, self._begins)
-        self._newer_than = -math.inf  # what was asked before is not believed any more
-        self._ahead: list[Flight] = []  # pages under way that nobody waits for yet
+        self._ahead = PagesAhead(tree, self)
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by what they were for
         self.keys = 0  # shown by listings
@@ -86,39 +81,27 @@ class Refresher:
             finally:
                 self._nursery = None
 
-    async def name(self, directory: int, stored: bytes, *, share: bool) -> None:
-        """Makes an object's name known, most often also the directory of that name, and the siblings behind it."""
+    async def name(self, directory: int, stored: bytes, newer_than: float) -> None:
+        """Makes an object's name known, most often also the directory of that name, and the siblings behind it.
+
+        What was asked for before `newer_than` counts as unknown.
+        """
         start = keys.start_before(self._tree.prefix(directory) + stored)
-        if directory in self._large:
-            await self.page(directory, start, b"/", share=share, what="lookup")
-        else:
-            await self.page(ROOT, start, b"", share=share, wanted=directory, what="lookup")
-        if self._filler.missed(directory) and self._nursery is not None:
-            self._nursery.start_soon(self._fill, directory)
+        where, delimiter = (directory, b"/") if directory in self._large else (ROOT, b"")
+        if ("page", where, start, delimiter) not in self._flights:
+            self._ahead.missed(directory, newer_than)
+        ahead = self._ahead
+        while flight := ahead.under_way(ROOT, start, b"") or ahead.under_way(directory, start, b"/"):
+            await flight.done.wait()
+            if self._tree.coverage(directory).at(stored) > newer_than:
+                return
+        await self.page(where, start, delimiter, wanted=directory, share=True, what="lookup")
 
     async def beginning(self, directory: int, *, share: bool) -> None:
         """Makes the beginning of a directory known, and what follows it if it is small."""
         if share:
-            self._walk(directory, missed=True)
-        await self.page(ROOT, self._start_of(directory), b"", share=share, wanted=directory)
-
-    def _start_of(self, directory: int) -> bytes:
-        return keys.start_before(self._tree.prefix(directory)) if directory != ROOT else b""
-
-    def _begins(self, directory: int) -> bool:
-        return self._tree.coverage(directory).reach(b"", self._newer_than) is not None
-
-    def _walk(self, directory: int, *, missed: bool) -> None:
-        """Somebody lists the directory: asks for the directories that a walk comes to next."""
-        if self._nursery is None:
-            return
-        for parent, chunk in self._walks.listed(directory, missed=missed):
-            start = self._start_of(chunk.first)
-            flight = Flight(ROOT, start, self._tree.prefix(chunk.last))
-            self._ahead.append(flight)
-            ended = partial(self._walks.ended, parent, chunk)
-            ask = self._asking(ROOT, start, b"", "walk_ahead", chunk.first)
-            self._nursery.start_soon(self._run_flight, flight, flight, ask, ended)
+            self._ahead.listed(directory)
+        await self.page(ROOT, self._ahead.start_of(directory), b"", share=share, wanted=directory)
 
     async def behind(self, directory: int, position: bytes, *, share: bool) -> None:
         """Makes the positions from one on known (see keys.position_of; one behind p is p + NUL)."""
@@ -129,7 +112,7 @@ class Refresher:
             start = keys.start_behind(key[:-1])
         else:
             start = key[:-1]
-            if directory not in self._streams and directory not in self._branching:
+            if not self._ahead.is_stream(directory) and directory not in self._branching:
                 # The rest may be short, and what follows it is what a walk asks for next.
                 await self.page(ROOT, start, b"", share=share, wanted=directory)
                 return
@@ -137,7 +120,7 @@ class Refresher:
 
     async def exactly(self, directory: int, target: Target) -> None:
         """Asks for one name and nothing else, and only now: for those who believe nothing that was asked before."""
-        asks: list[Callable[[], Awaitable[None]]] = []
+        asks: list[Ask] = []
         if target.file:
             asks.append(partial(self.head, directory, target.stored))
         if target.directory or target.shadowed:
@@ -168,22 +151,8 @@ class Refresher:
 
     def read_ahead(self, directory: int, high: bytes | None, newer_than: float) -> None:
         """Somebody lists the directory and it is known up to the position high: asks for pages that come soon."""
-        if newer_than >= self._clock():
-            return  # with a TTL of 0 nothing that comes early is of use
-        self._newer_than = newer_than
-        self._walk(directory, missed=False)
-        stream = self._streams.get(directory)
-        if stream is None or high is None or self._nursery is None:
-            return
-        prefix = self._tree.prefix(directory)
-        coverage = self._tree.coverage(directory)
-        for name, end in stream.plan(high.rstrip(b"\0")):
-            reach = coverage.reach(name + b"\0", newer_than)
-            if reach is None:
-                flight = Flight(directory, prefix + name, prefix + end)
-                self._ahead.append(flight)
-                ask = self._asking(directory, flight.start, b"/", "listing_ahead")
-                self._nursery.start_soon(self._run_flight, flight, flight, ask)
+        if newer_than < self._clock():  # with a TTL of 0 nothing that comes early is of use
+            self._ahead.read_on(directory, high, newer_than)
 
     async def page(
         self,
@@ -200,23 +169,19 @@ class Refresher:
         `what` names in the counters what it was for.
         """
         if share:
-            for flight in self._ahead:
-                if flight.directory == directory and flight.start <= start_after < flight.end:
-                    await flight.done.wait()
-                    return  # whoever asked looks again whether it is enough
-        ask = self._asking(directory, start_after, delimiter, what, wanted)
+            flight = self._ahead.under_way(directory, start_after, delimiter)
+            if flight is not None:
+                await flight.done.wait()
+                return  # whoever asked looks again whether it is enough
+        ask = self.asking(directory, start_after, delimiter, what, wanted)
         await self._fly(("page", directory, start_after, delimiter), ask, share=share)
 
-    def _asking(
-        self,
-        directory: int,
-        start_after: bytes,
-        delimiter: bytes,
-        what: str,
-        wanted: int = 0,
-        shown: Callable[[Split], None] | None = None,
-    ) -> Callable[[], Awaitable[None]]:
-        """The request itself; `shown` is told what the page shows, once it is in the store."""
+    # -- pages_ahead.Requests
+
+    def asking(
+        self, directory: int, start_after: bytes, delimiter: bytes, what: str, wanted: int = 0, shown: Shown | None = None
+    ) -> Ask:
+        """One LIST; `shown` is told what the page shows, once it is in the store."""
 
         async def ask() -> None:
             asked = self._clock()
@@ -229,17 +194,28 @@ class Refresher:
                 raise Damaged(str(failure)) from failure
             self.keys += len(answer.objects)
             self.note_hidden(split.hidden)
-            self._learn(split, wanted or directory)
-            if not delimiter:
-                self._walks.learn(split)
+            self._learn(split, wanted or directory, delimiter)
             await self._merge(directory, split, asked)
             if shown is not None:
                 shown(split)
 
         return ask
 
-    def _learn(self, split: Split, directory: int) -> None:
+    def begin(self, flight: Flight, ask: Ask, ended: Callable[[], None]) -> bool:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run_flight, flight, flight, ask, ended)
+        return self._nursery is not None
+
+    def start(self, task: Ask) -> bool:
+        """Runs what nobody waits for; False when the mount is being stopped."""
+        if self._nursery is not None:
+            self._nursery.start_soon(task)
+        return self._nursery is not None
+
+    def _learn(self, split: Split, directory: int, delimiter: bytes) -> None:
         """Notes what a page tells of the directory that it was asked for."""
+        if not delimiter:
+            self._ahead.learn(split)
         prefix = self._tree.prefix(directory)
         stretch = next((s for s in split.stretches if s.prefix == prefix), None)
         if stretch is None:
@@ -250,14 +226,8 @@ class Refresher:
             return  # it ends here
         if len(stretch.files) + len(stretch.directories) <= 1:
             self._large[directory] = True
-        made = guess([name for name, _ in stretch.files]) if len(stretch.files) >= PAGE // 2 else None
-        if made is None:
-            return
-        stream = self._streams.get(directory)
-        if stream is None:
-            self._streams[directory] = Stream(made)
-        else:
-            stream.adjust(made)
+        if len(stretch.files) >= PAGE // 2:
+            self._ahead.learn_names(directory, [name for name, _ in stretch.files])
 
     async def probe(self, directory: int, stored: bytes, *, share: bool) -> None:
         """Decides by one key whether a directory exists: for names whose page ended before "name/"."""
@@ -306,31 +276,14 @@ class Refresher:
         for first in range(0, len(names), HEADS):
             await together([partial(self.head, directory, name) for name in names[first : first + HEADS]])
 
-    def start(self, ask: Callable[[], Awaitable[None]]) -> bool:
-        """Runs what nobody waits for; False when the mount is being stopped."""
-        if self._nursery is not None:
-            self._nursery.start_soon(ask)
-        return self._nursery is not None
-
     def forget_headed(self) -> None:
         self._headed.clear()
 
-    async def _fill(self, directory: int) -> None:
-        try:
-            await self._filler.fill(directory)
-        except Exception:  # a defect in what is only a help must not end the mount
-            log.exception("listing directory %d ahead failed", directory)
-
-    async def flat_page(self, directory: int, start_after: bytes) -> bytes | None:
-        """A flat page of all below a directory from a key on; its last key, None at the end."""
-        return (await self.flat_split(directory, start_after, "lookup_ahead")).last
-
     async def flat_split(self, directory: int, start_after: bytes, what: str) -> Split:
-        """The same; all that the page shows."""
+        """A flat page of all below a directory from a key on."""
         splits: list[Split] = []
-        start = start_after or keys.start_before(self._tree.prefix(directory))
-        asking = self._asking(directory, start, b"", what, shown=splits.append)
-        await self._fly("fill", asking, share=False)
+        start = start_after or self._ahead.start_of(directory)
+        await self._fly("fill", self.asking(directory, start, b"", what, shown=splits.append), share=False)
         return splits[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
@@ -347,7 +300,7 @@ class Refresher:
                 if len(self.hidden) < _HIDDEN_KEPT:
                     self.hidden.add(key)
 
-    async def _fly(self, name: object, ask: Callable[[], Awaitable[None]], *, share: bool) -> None:
+    async def _fly(self, name: object, ask: Ask, *, share: bool) -> None:
         flight = self._flights.get(name) if share else None
         if flight is None:
             if self._nursery is None:
@@ -364,7 +317,7 @@ class Refresher:
         self,
         name: object,
         flight: Flight,
-        ask: Callable[[], Awaitable[None]],
+        ask: Ask,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         try:
@@ -378,7 +331,5 @@ class Refresher:
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
-            if flight is name:
-                self._ahead.remove(flight)
             ended()
             flight.done.set()

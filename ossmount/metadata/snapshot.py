@@ -30,6 +30,7 @@ _ENTRY = struct.Struct("<HHqqBBB")  # shared, rest (bytes of the key); size; mti
 _PIECE = 1 << 20  # bytes
 _LEVEL = 3  # 1: 15 % larger; 6: three times as long for 3 % less
 _LONGEST_HEADER = 64 << 10
+LONGEST_BEGINNING = len(MAGIC) + _LENGTH.size + _LONGEST_HEADER  # bytes: up to the end of the header
 _DIGEST = 32
 _STANDARD = ("Normal", "Standard")
 
@@ -49,6 +50,16 @@ class Header(NamedTuple):
 
     def to_json(self) -> bytes:
         return json.dumps({**self._asdict(), "prefix": self.prefix.hex()}).encode()
+
+
+class File(NamedTuple):
+    """A snapshot on this machine. str() is what messages call it."""
+
+    path: Path
+    name: str = ""  # of the place that it was received from; "" for its path
+
+    def __str__(self) -> str:
+        return self.name or str(self.path)
 
 
 def write(path: Path, header: Header, objects: Iterable[ObjectInfo]) -> Header:
@@ -110,26 +121,27 @@ def _shared(one: bytes, other: bytes) -> int:
     return size - (differ.bit_length() + 7) // 8
 
 
-def read_header(path: Path) -> Header:
+def read_header(file: File) -> Header:
     """What a file says it is of, without looking at the rest. Raises SnapshotError."""
     try:
-        with open(path, "rb") as file:
-            return _read_header(path, file)
+        with open(file.path, "rb") as stream:
+            return header_of(str(file), stream)
     except OSError as error:
-        raise SnapshotError(f"{path} cannot be read: {error.strerror}") from None
+        raise SnapshotError(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _read_header(path: Path, file: BinaryIO) -> Header:
-    start = file.read(len(MAGIC) + _LENGTH.size)
+def header_of(name: str, stream: BinaryIO) -> Header:
+    """The same from the first LONGEST_BEGINNING bytes. Raises SnapshotError."""
+    start = stream.read(len(MAGIC) + _LENGTH.size)
     if len(start) < len(MAGIC) + _LENGTH.size or not start.startswith(MAGIC[:-1]):
-        raise SnapshotError(f"{path} is no metadata snapshot of ossmount")
+        raise SnapshotError(f"{name} is no metadata snapshot of ossmount")
     if not start.startswith(MAGIC):
-        raise SnapshotError(f"{path} is a snapshot of another version of ossmount ({start[7]}): export it again")
+        raise SnapshotError(f"{name} is a snapshot of another version of ossmount ({start[7]}): export it again")
     (length,) = _LENGTH.unpack_from(start, len(MAGIC))
     try:
         if length > _LONGEST_HEADER:
             raise ValueError
-        value = json.loads(file.read(length))
+        value = json.loads(stream.read(length))
         header = Header(
             str(value["bucket"]),
             bytes.fromhex(value["prefix"]),
@@ -138,35 +150,35 @@ def _read_header(path: Path, file: BinaryIO) -> Header:
             int(value["keys"]),
         )
     except (ValueError, KeyError, TypeError):
-        raise SnapshotError(f"{path} is damaged: its header cannot be read") from None
+        raise SnapshotError(f"{name} is damaged: its header cannot be read") from None
     return header
 
 
-def check(path: Path) -> Header:
+def check(file: File) -> Header:
     """The header of a file that is whole. Raises SnapshotError."""
-    header = read_header(path)
+    header = read_header(file)
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        left = os.fstat(file.fileno()).st_size - _DIGEST
-        while left > 0 and (piece := file.read(min(_PIECE, left))):
+    with open(file.path, "rb") as stream:
+        left = os.fstat(stream.fileno()).st_size - _DIGEST
+        while left > 0 and (piece := stream.read(min(_PIECE, left))):
             digest.update(piece)
             left -= len(piece)
-        if file.read() != digest.digest():
-            raise SnapshotError(f"{path} is damaged or cut off: its checksum is wrong; export or copy it again")
+        if stream.read() != digest.digest():
+            raise SnapshotError(f"{file} is damaged or cut off: its checksum is wrong; export or copy it again")
     return header
 
 
-def read(path: Path, batch: int) -> Iterator[list[ObjectInfo]]:
+def read(file: File, batch: int) -> Iterator[list[ObjectInfo]]:
     """The objects of a file that check() found whole, in key order, `batch` at a time. Raises SnapshotError."""
-    with open(path, "rb") as file:
-        _read_header(path, file)
-        end = os.fstat(file.fileno()).st_size - _DIGEST
+    with open(file.path, "rb") as stream:
+        header_of(str(file), stream)
+        end = os.fstat(stream.fileno()).st_size - _DIGEST
         unpacker = zlib.decompressobj()
         parser = _Parser()
         found: list[ObjectInfo] = []
         try:
             while not unpacker.eof:
-                piece = unpacker.unconsumed_tail or file.read(min(_PIECE, end - file.tell()))
+                piece = unpacker.unconsumed_tail or stream.read(min(_PIECE, end - stream.tell()))
                 if not piece:
                     raise ValueError("it ends too early")
                 for info in parser.feed(unpacker.decompress(piece, _PIECE)):  # no more at once, whatever it expands to
@@ -176,7 +188,7 @@ def read(path: Path, batch: int) -> Iterator[list[ObjectInfo]]:
                         found = []
             parser.finish()
         except (zlib.error, ValueError, struct.error) as error:
-            raise SnapshotError(f"{path} is damaged: {error}") from None
+            raise SnapshotError(f"{file} is damaged: {error}") from None
         if found:
             yield found
 

@@ -70,7 +70,7 @@ class Stale:
         if rows is None:
             return None
         self._again((node, after), ask)
-        return [Named(name, _shortly(found)) for name, found in rows]
+        return [named._replace(fresh_for=min(named.fresh_for, KEPT)) for named in rows]
 
     def _again(self, what: object, ask: Ask) -> None:
         """Asks in the background, once at a time for each question."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ossmount.metadata import keys, records
 from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.pages import Split, Stretch
-from ossmount.metadata.records import Child, Location
+from ossmount.metadata.records import Child, Location, Retired
 from ossmount.model import ObjectInfo
 
 NEXT_ID = b"next_id"
@@ -16,12 +16,13 @@ NOTES = b"note-"
 
 
 class Databases(NamedTuple):
-    """The four named databases of the environment."""
+    """The named databases of the environment."""
 
     meta: Any
     children: Any
     nodes: Any
     coverage: Any
+    retired: Any
 
 
 class Change(NamedTuple):
@@ -49,8 +50,8 @@ def read_children(txn: Any, databases: Databases, parent: int, name: bytes) -> L
     )
 
 
-def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
-    """The children from a stored name on, in byte order of the names, the directory before the object."""
+def read_records(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, bytes]]:
+    """The children from a stored name on as they are packed, in byte order of the names, the directory before the object."""
     prefix = records.pack_id(parent)
     with txn.cursor(db=databases.children) as cursor:
         if not cursor.set_range(prefix + start):
@@ -58,17 +59,37 @@ def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Ite
         for key, value in cursor.iternext(keys=True, values=True):
             if not key.startswith(prefix):
                 return
-            name, directory = records.split_child_key(key)
-            yield name, directory, records.unpack_child(value)
+            yield key[8:-2], key.endswith(records.DIRECTORY), value
+
+
+def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
+    """The same, unpacked."""
+    for name, directory, record in read_records(txn, databases, parent, start):
+        yield name, directory, records.unpack_child(record)
+
+
+def read_retired(txn: Any, databases: Databases, below: int | None, limit: int) -> list[Retired]:
+    """The greatest retired ids, of those less than `below` where it is given."""
+    found: list[Retired] = []
+    with txn.cursor(db=databases.retired) as cursor:
+        behind = below is not None and cursor.set_range(records.pack_id(below))
+        there = cursor.prev() if behind else cursor.last()
+        while there and len(found) < limit:
+            key, time = cursor.item()
+            location = records.unpack_location(txn.get(key, db=databases.nodes))
+            found.append(Retired(records.unpack_id(key), records.unpack_time(time), location.parent))
+            there = cursor.prev()
+    return found
 
 
 class Transaction:
-    """Merges what OSS said into the store. `slack`: see Coverage.including."""
+    """Merges what OSS said into the store. `slack`: see Coverage.including; `now` is in seconds since the epoch."""
 
-    def __init__(self, txn: Any, databases: Databases, slack: float) -> None:
+    def __init__(self, txn: Any, databases: Databases, slack: float, now: float) -> None:
         self._txn = txn
         self._db = databases
         self._slack = slack
+        self._now = now
         self._next = records.unpack_id(txn.get(NEXT_ID, db=databases.meta))
         self._new_nodes: list[tuple[bytes, bytes]] = []
 
@@ -113,16 +134,15 @@ class Transaction:
         coverage = Coverage() if new else self.coverage(number)
         change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
-        if any(i.time > time for i in coverage.intervals):  # a newer listing was merged already: it is right
-            newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time}
-        else:
-            newer = set()
+        later = any(i.time > time for i in coverage.intervals)  # a newer listing was merged already: it is right
+        newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time} if later else set()
         puts: list[tuple[bytes, bytes]] = []
-        for name, info in stretch.files:
-            old = existing.pop((name, False), None)
-            if (name, False) in newer or (old is None and not new and coverage.at(name) > time):
-                continue
-            self._put_file(change, puts, name, old, info, time)
+        files: Sequence[tuple[bytes, ObjectInfo]] = stretch.files
+        if existing:
+            files = self._put_known_files(change, puts, existing, newer, files, time)
+        if later:
+            files = [(name, info) for name, info in files if coverage.at(name) <= time]
+        self._put_new_files(change, puts, files, time)
         found: dict[bytes, tuple[int, bool]] = {}
         for name in stretch.directories:
             old = existing.pop((name, True), None) or (None if new else self._child(number, name, True))
@@ -186,6 +206,13 @@ class Transaction:
         self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [Change(parent, [name], [], False)]
 
+    def prune(self, numbers: Iterable[int]) -> None:
+        """Forgets retired ids for ever: nobody can name them."""
+        for number in numbers:
+            key = records.pack_id(number)
+            if self._txn.delete(key, db=self._db.retired):
+                self._txn.delete(key, db=self._db.nodes)
+
     def note(self, name: bytes, data: bytes) -> None:
         """Keeps a few bytes beside the names, see Store.noted()."""
         self._txn.put(NOTES + name, data, db=self._db.meta)
@@ -220,6 +247,35 @@ class Transaction:
         self._next += 1
         self._new_nodes.append((records.pack_id(number), records.pack_location(Location(parent, directory, name))))
         return number
+
+    def _put_known_files(
+        self,
+        change: Change,
+        puts: list[tuple[bytes, bytes]],
+        existing: dict[tuple[bytes, bool], Child],
+        newer: set[tuple[bytes, bool]],
+        files: Sequence[tuple[bytes, ObjectInfo]],
+        time: float,
+    ) -> list[tuple[bytes, ObjectInfo]]:
+        """Takes those out of `existing` that are in it, puts them unless they are `newer`, and returns the others."""
+        others: list[tuple[bytes, ObjectInfo]] = []
+        for name, info in files:
+            old = existing.pop((name, False), None)
+            if old is None:
+                others.append((name, info))
+            elif (name, False) not in newer:
+                self._put_file(change, puts, name, old, info, time)
+        return others
+
+    def _put_new_files(
+        self, change: Change, puts: list[tuple[bytes, bytes]], files: Sequence[tuple[bytes, ObjectInfo]], time: float
+    ) -> None:
+        """The same as _put_file() of each that had no child, in half the time."""
+        first, parent = self._next, change.directory
+        self._next += len(files)
+        change.names.extend([name for name, _ in files])
+        self._new_nodes.extend(records.new_nodes(first, parent, files))
+        puts.extend(records.new_children(first, parent, files, time))
 
     def _put_file(
         self, change: Change, puts: list[tuple[bytes, bytes]], name: bytes, old: Child | None, info: ObjectInfo, time: float
@@ -278,4 +334,5 @@ class Transaction:
         """An id stays resolvable to what it was; it never stands for anything else."""
         location = Location(parent or change.directory, directory, name, old)
         self._txn.put(records.pack_id(old.id), records.pack_location(location), db=self._db.nodes)
+        self._txn.put(records.pack_id(old.id), records.pack_time(self._now), db=self._db.retired)
         change.gone.append((old.id, location.parent, name, directory))

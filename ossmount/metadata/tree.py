@@ -43,6 +43,13 @@ class Tree:
         self._coverage.clear()
         self._nodes.clear()
 
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Forgets ids that the store does not have any more."""
+        for number in numbers:
+            self._nodes.pop(number, None)
+            self._locations.pop(number, None)
+            self._prefixes.pop(number, None)
+
     def children(self, parent: int, name: bytes) -> Lookup:
         """Both sides of a stored name."""
         found = self._children.get((parent, name))
@@ -59,12 +66,12 @@ class Tree:
         return found
 
     def location(self, number: int) -> Location:
-        """Raises StaleNode for an id that was never given out."""
+        """Raises StaleNode for an id that was never given out, and for one that was pruned."""
         found = self._locations.get(number)
         if found is None:
             found = self.store.location(number)
             if found is None:
-                raise StaleNode(f"node {number} was never given out by this store")
+                raise StaleNode(f"node {number} was never given out by this store, or was dropped when nobody could name it")
             self._locations[number] = found
         return found
 
@@ -111,21 +118,21 @@ class Tree:
     def directories(self, parent: int) -> list[int]:
         """The ids of the directories in one that are known."""
         with self.store.scan(parent, b"") as (_, rows):
-            return [child.id for _, directory, child in rows if directory]
+            return [records.child_id(record) for _, directory, record in rows if directory]
 
     def directories_in_order(self, parent: int, most: int) -> list[int]:
         """The ids of the directories in one that are known, in the order of their keys; none when there are more than most."""
         found: list[tuple[bytes, int]] = []
         with self.store.scan(parent, b"") as (_, rows):
-            for name, directory, child in rows:
+            for name, directory, record in rows:
                 if directory:
-                    found.append((name + b"/", child.id))
+                    found.append((name + b"/", records.child_id(record)))
                     if len(found) > most:
                         return []
         return [number for _, number in sorted(found)]
 
-    def maker(self, parent: int) -> tuple[Callable[[bytes, Child, bool], Node], bytes]:
-        """node() for many children of one directory, and the directory's prefix."""
+    def maker(self, parent: int) -> Callable[[bytes, Child, bool], Node]:
+        """node() for many children of one directory."""
         prefix = self.prefix(parent)
         symlinks = self.symlinks
 
@@ -133,7 +140,7 @@ class Tree:
             key = prefix + name + b"/" if directory else prefix + name
             return records.node_of(child, key, directory=directory, symlinks=symlinks)
 
-        return make, prefix
+        return make
 
     def is_target(self, child: Child) -> bool:
         """Whether the object is a link that is shown as what it points to."""

@@ -35,7 +35,7 @@ class _State:
     def __init__(self, children: list[int]) -> None:
         self.children = children
         self.index = {number: at for at, number in enumerate(children)}
-        self.planned: set[int] = set()  # indices in pages under way
+        self.planned: set[int] = set()  # ids in pages under way
         self.flying = 0
         self.window = FIRST
         self.asked = 0
@@ -65,6 +65,26 @@ class Walks:
             counts[parent] = counts.get(parent, 0) + (stretch.high is None and not stretch.low)
         self._per_page.update(counts)
 
+    def branches(self, directory: int) -> bool:
+        """Whether a page that was cut off has shown directories in it, so that it takes several pages to list them."""
+        return self._tree.prefix(directory) in self._per_page
+
+    def unlisted(self, parent: int, most: int) -> Iterator[Chunk]:
+        """Pages to ask for now, of the directories of one parent that were not listed yet."""
+        state = self._renewed(parent)
+        step = self._step(parent)
+        at = 0
+        while at < len(state.children) and most > 0:
+            if state.children[at] in state.planned or self._known(state.children[at]):
+                at += 1
+                continue
+            end = min(at + step, len(state.children))
+            state.planned.update(state.children[at:end])
+            state.flying += 1
+            most -= 1
+            yield Chunk(state.children[at], state.children[end - 1])
+            at = end
+
     def listed(self, directory: int, *, missed: bool) -> Iterator[tuple[int, Chunk]]:
         """Somebody lists the directory; its beginning is unknown when `missed`. Parents and the pages to ask for now."""
         if directory == ROOT:
@@ -88,12 +108,27 @@ class Walks:
         if state is None or chunk.first not in state.index:
             return
         state.flying = max(0, state.flying - 1)
-        state.planned.difference_update(range(state.index[chunk.first], state.index.get(chunk.last, 0) + 1))
+        state.planned.difference_update(state.children[state.index[chunk.first] : state.index.get(chunk.last, 0) + 1])
+
+    def _step(self, parent: int) -> int:
+        """Directories that one page shows."""
+        return max(1, self._per_page.get(self._tree.prefix(parent), 1))
+
+    def _renewed(self, parent: int) -> _State:
+        """The state of a parent, with the directories that are known now."""
+        children = self._tree.directories_in_order(parent, _LARGEST)
+        state = self._states.get(parent)
+        if state is None or state.children != children:
+            former, state = state, _State(children)
+            self._states[parent] = state
+            if former is not None:
+                state.planned, state.flying = former.planned, former.flying
+        return state
 
     def _state(self, parent: int, directory: int) -> _State | None:
         state = self._states.get(parent)
         if state is None or (directory not in state.index and state.children):
-            state = self._states[parent] = _State(self._tree.directories_in_order(parent, _LARGEST))
+            state = self._renewed(parent)
         return state if directory in state.index else None
 
     def _plan(self, parent: int, directory: int) -> Iterator[Chunk]:
@@ -106,18 +141,18 @@ class Walks:
         state.used.add(at)
         if state.flying >= state.window:
             return
-        step = max(1, self._per_page.get(self._tree.prefix(parent), 1))
+        step = self._step(parent)
         for first in self._starts(state, at, -step if backwards else step):
             if state.flying >= state.window or state.asked >= FIRST + PAGES_PER_USE * len(state.used):
                 break
             end = min(first + step, len(state.children))
-            missing = [i for i in range(first, end) if i not in state.planned and not self._known(state.children[i])]
+            missing = [n for n in state.children[first:end] if n not in state.planned and not self._known(n)]
             if not missing:
                 continue
-            state.planned.update(range(missing[0], end))
+            state.planned.update(state.children[state.index[missing[0]] : end])
             state.flying += 1
             state.asked += 1
-            yield Chunk(state.children[missing[0]], state.children[end - 1])
+            yield Chunk(missing[0], state.children[end - 1])
         state.window = min(MOST, state.window * 2)
 
     @staticmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ossmount.options import units
+from ossmount.options.places import ObjectPlace
 from ossmount.options.units import Unit
 
 T = TypeVar("T")
@@ -110,7 +111,8 @@ MANIFEST: Option[Path | None] = Option(
     units.PATH,
     None,
     "A list of keys; the mount shows these and nothing else. One for each line: KEY, oss://BUCKET/KEY, or a record with the "
-    "field source, uri, url, key, object_key or path; or a CSV file with such a column.",
+    "field source, uri, url, key, object_key or path; or a CSV file with such a column. A list that names several buckets "
+    "is shown with a folder for each of them.",
     computed="everything below the source",
 )
 
@@ -184,13 +186,13 @@ METADATA_DIR: Option[Path | None] = Option(
     "Where names and attributes are kept between mounts. Mounts of the same source share them.",
     computed="/var/cache/ossmount for root, else $XDG_CACHE_HOME/ossmount or ~/.cache/ossmount",
 )
-METADATA_SNAPSHOT: Option[Path | None] = Option(
+METADATA_SNAPSHOT: Option[Path | ObjectPlace | None] = Option(
     "metadata_snapshot",
     CACHING,
-    units.PATH,
+    units.PLACE,
     None,
-    "A file of `ossmount metadata export`: its names and attributes are taken over before the mount answers, and nothing that "
-    "it holds is listed. They are believed for ever unless metadata_ttl says otherwise.",
+    "A file or object of `ossmount metadata export`: its names and attributes are taken over before the mount answers, and "
+    "nothing that it holds is listed. They are believed for ever unless metadata_ttl says otherwise.",
     computed="none",
 )
 
@@ -207,7 +209,7 @@ READAHEAD_SIZE: Option[int] = Option(
     "readahead_size",
     DATA,
     units.SIZE,
-    8 << 20,
+    4 << 20,
     "Largest piece that is fetched ahead of a sequential reader in one request.",
     aliases=("fs.oss.read.readahead.buffer.size",),
 )
@@ -215,7 +217,7 @@ READAHEAD_COUNT: Option[int] = Option(
     "readahead_count",
     DATA,
     units.count(0, 1024),
-    16,
+    32,
     "How many such pieces may be under way for one reader.",
     aliases=("fs.oss.read.readahead.buffer.count",),
 )
@@ -229,6 +231,23 @@ CONNECTIONS: Option[int] = Option(
     128,
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
+)
+LIMIT_REQUESTS: Option[int] = Option(
+    "limit_requests",
+    DATA,
+    units.count(0, 1_000_000),
+    0,
+    "Requests a second that this mount may make of OSS, listings included. What readers wait for goes before what is fetched "
+    "ahead of them. A limit delays; a read still fails when it was not done by the timeout.",
+    computed="none",
+)
+LIMIT_BANDWIDTH: Option[int] = Option(
+    "limit_bandwidth",
+    DATA,
+    units.BANDWIDTH,
+    0,
+    "Bytes a second that this mount may receive from OSS (at least 64K), in the same way.",
+    computed="none",
 )
 CACHE_DIR: Option[tuple[Path, ...]] = Option(
     "cache_dir",
@@ -340,6 +359,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    LIMIT_REQUESTS,
+    LIMIT_BANDWIDTH,
     CACHE_DIR,
     CACHE_SIZE,
     CACHE_FREE_SPACE,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import NamedTuple
 
+from ossmount.options.places import BUCKET, KEY_MAX
 from ossmount.options.settings import UsageError
 
 
@@ -28,11 +28,11 @@ def parse_source(text: str) -> Source:
     if "." in bucket:
         name, _, endpoint = bucket.partition(".")
         raise UsageError(f"{bucket!r} is not a bucket name; write oss://{name} and --endpoint {endpoint}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", bucket):
+    if not BUCKET.fullmatch(bucket):
         raise UsageError(f"{bucket!r} is not a bucket name: 3 to 63 lower-case letters, digits and hyphens")
     key = os.fsencode(prefix)
     if key and not key.endswith(b"/"):
         key += b"/"
-    if len(key) > 1023:
+    if len(key) > KEY_MAX:
         raise UsageError("the prefix is longer than a key can be (1,023 bytes)")
     return Source(bucket, key)

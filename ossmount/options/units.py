@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from ossmount.options.places import ObjectPlace, parse_place
+
 T = TypeVar("T")
 
 _SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -30,6 +32,13 @@ def _size(text: str) -> int:
     if match is None:
         raise ValueError("a size is a number of bytes, or one with K, M, G or T (powers of 1024): 512M")
     return int(float(match[1]) * (1 << _SIZES[match[2].upper()]))
+
+
+def _bandwidth(text: str) -> int:
+    size = _size(text)
+    if 0 < size < 64 << 10:
+        raise ValueError("at least 64K are needed (0: no limit)")
+    return size
 
 
 def show_size(size: int | None) -> str:
@@ -126,12 +135,14 @@ def show_optional(value: object) -> str:
 TEXT: Unit[str] = Unit("TEXT", str)
 SIZE: Unit[int] = Unit("SIZE", _size, show_size)
 SIZE_OR_COMPUTED: Unit[int | None] = Unit("SIZE", _size, show_size)
+BANDWIDTH: Unit[int] = Unit("SIZE", _bandwidth, lambda size: show_size(size) or "0")
 SECONDS: Unit[float] = Unit("SECONDS", _seconds, show_seconds)
 SECONDS_OR_COMPUTED: Unit[float | None] = Unit("SECONDS", _seconds, lambda value: "" if value is None else show_seconds(value))
 POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)
 BOOLEAN: Unit[bool] = Unit("", _boolean, show_boolean)
 UMASK: Unit[int] = Unit("OCTAL", _octal, "{:03o}".format)
 PATH: Unit[Path | None] = Unit("PATH", _path, show_optional)
+PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_place, show_optional)
 PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths)
 PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)

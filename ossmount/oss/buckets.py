@@ -16,7 +16,8 @@ from ossmount.config import SourceConfig
 from ossmount.errors import Damaged, DeadlineExceeded, Denied, InvalidArgument, NotFound, OssMountError, Throttled, Unavailable
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.listing import parse_etag, parse_listing, parse_size
-from ossmount.oss.session import Answer, Session
+from ossmount.oss.rates.rates import Rates
+from ossmount.oss.session import Answer, Question, Session
 
 T = TypeVar("T")
 
@@ -34,8 +35,10 @@ _RETRIED = (Throttled, Unavailable, Damaged)
 class Bucket:
     """Implements ossmount.oss.interface.ObjectLister. Raises ValueError for an endpoint or bucket name that is none."""
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: SourceConfig, rates: Rates | None = None) -> None:
+        """rates: what may be asked of OSS; None: as much as OSS lets through."""
         self._source = source
+        self._rates = rates or Rates()
         self._session = Session(source, CONNECTIONS)
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
         self._requests: Counter[str] = Counter()
@@ -61,12 +64,12 @@ class Bucket:
     async def head(self, key: bytes) -> ObjectInfo:
         """What HEAD tells; of a symlink the size and ETag are its target's. Raises NotFound."""
         _check_key(key)
-        return await self._ask("HEAD", "HEAD", key, {}, lambda answer: object_info(key, answer.headers))
+        return await self.ask(Question("HEAD", "HEAD", key), lambda answer: object_info(key, answer.headers))
 
     async def symlink_target(self, key: bytes) -> bytes:
         """The key that a symlink names. Raises NotFound, and OssMountError for an object that is no symlink."""
         _check_key(key)
-        return await self._ask("GetSymlink", "GET", key, {"symlink": ""}, _symlink_target)
+        return await self.ask(Question("GetSymlink", "GET", key, {"symlink": ""}), _symlink_target)
 
     async def check(self) -> None:
         """Verifies endpoint, credentials, bucket and prefix by one LIST. Raises with a message for the person who mounts."""
@@ -102,22 +105,17 @@ class Bucket:
             )
 
         try:
-            return await self._ask("LIST", "GET", b"", query, parse, attempts)
+            return await self.ask(Question("LIST", "GET", b"", query), parse, attempts)
         except NotFound as failure:  # a bucket cannot be absent as an object is: the caller would believe in an empty folder
             raise OssMountError(f"{failure}; {self._session.origin} may not be an endpoint of OSS") from failure
 
-    async def _ask(
-        self,
-        kind: str,
-        method: str,
-        key: bytes,
-        query: Mapping[str, str],
-        parse: Callable[[Answer], T],
-        attempts: int = ATTEMPTS,
-    ) -> T:
-        """Asks until an answer can be parsed, attempts or the deadline run out, or OSS gives a definite refusal."""
+    async def ask(self, question: Question, parse: Callable[[Answer], T], attempts: int = ATTEMPTS) -> T:
+        """Asks until an answer can be parsed, attempts or the deadline run out, or OSS gives a definite refusal.
+
+        parse runs in the request's thread and raises Damaged for an answer that is to be asked for again.
+        """
         deadline = trio.current_time() + self._source.timeout
-        failure: OssMountError = DeadlineExceeded(f"{kind}: no attempt made")
+        failure: OssMountError = DeadlineExceeded(f"{question.kind}: no attempt made")
         for attempt in range(attempts):
             if attempt:
                 pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))
@@ -127,32 +125,40 @@ class Bucket:
                 self._retries += 1
             try:
                 with trio.fail_at(deadline):
-                    return await self._once(kind, method, key, query, parse, deadline)
+                    return await self._once(question, parse, deadline)
             except _RETRIED as error:
                 failure = error
                 if isinstance(error, Damaged) and attempt + 1 >= DAMAGED_ATTEMPTS:
                     break
             except (trio.TooSlowError, DeadlineExceeded):
-                name = key.decode("utf-8", "backslashreplace")
+                name = question.key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"
-                failure = DeadlineExceeded(f"{f'{kind} {name}'.rstrip()}: {limit}")
+                failure = DeadlineExceeded(f"{f'{question.kind} {name}'.rstrip()}: {limit}")
                 break
         self._failures += 1
         raise failure
 
-    async def _once(
-        self, kind: str, method: str, key: bytes, query: Mapping[str, str], parse: Callable[[Answer], T], deadline: float
-    ) -> T:
+    async def _once(self, question: Question, parse: Callable[[Answer], T], deadline: float) -> T:
         """One request in a thread, where its answer is parsed too. A cancelled one is abandoned: its thread ends by its own
         time limits and keeps its place in the limiter until then.
         """
         limit = time.monotonic() + (deadline - trio.current_time())
 
-        def exchange() -> T:
-            return parse(self._session.request(method, key, query, limit))
+        def exchange() -> tuple[T, int]:
+            answer = self._session.request(question, limit)
+            return parse(answer), len(answer.body)
 
-        self._requests[kind] += 1
-        return await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        await self._rates.take()
+        self._requests[question.kind] += 1
+        try:
+            parsed, size = await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        except OssMountError as error:
+            refused = isinstance(error, Throttled)
+            self._rates.answered(not refused, refused)
+            raise
+        self._rates.answered(1, 0)
+        self._rates.spent(size)
+        return parsed
 
 
 def object_info(key: bytes, headers: Mapping[str, str]) -> ObjectInfo:

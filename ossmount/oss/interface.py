@@ -31,7 +31,8 @@ class FetchRequest(NamedTuple):
     demand: bool = True  # a reader waits for it; False: readahead
 
 
-#: Called with the number of bytes of the range that lie in the slab so far, in order; a hint, may never be called.
+#: Called with the number of bytes of the range that lie in the slab so far, in order, while a reader waits for it; a hint, may
+#: never be called.
 FetchProgress = Callable[[int], None]
 #: Called exactly once for each fetch, also after cancel(): None once all bytes lie in the slab, else the failure.
 FetchDone = Callable[[OssMountError | None], None]

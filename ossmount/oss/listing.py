@@ -1,20 +1,24 @@
 """ListObjectsV2 answers: XML to ListPage, checked so that a hostile or broken answer is an error and never a wrong tree.
 
-1,000 keys take 5.7 ms of CPU (2-core VM, busy): 2.0 for the XML, 0.8 for the fields, 1.8 for their checks. expat with handlers
-in Python takes 4.5 ms for XML and fields; oss2 takes 6.9 ms and checks nothing.
+A page in OSS's own shape is read by entries.py, with the checks made for all objects at once; any other by an XML parser,
+object by object. Both give the same page or the same refusal.
 Source: OSS documentation, "ListObjectsV2 (GetBucketV2)".
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice, repeat
+from operator import lt
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
 
 from ossmount.errors import Damaged
 from ossmount.model import ListPage, ObjectInfo
+from ossmount.oss.entries import Columns, decode_keys, decode_texts, read_plain
 
 MAX_KEY = 1023  # bytes of a key's UTF-8
 MAX_SIZE = 1 << 53  # bytes; the largest object that OSS stores is 48.8 TiB
@@ -25,25 +29,25 @@ _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII)
 _SECOND = re.compile(r":([0-5]\d|60)(?:\.(\d{3}))?Z", re.ASCII)
 
 Fields = dict[str, str | None]  # by name of the element; None for an empty one
+_new_object = partial(tuple.__new__, ObjectInfo)  # from a tuple of all fields: 0.1 µs, ObjectInfo(...) takes 0.4
 
 
 def parse_listing(
     body: bytes, *, prefix: bytes = b"", delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
 ) -> ListPage:
     """The page that answers the request with these parameters. Raises Damaged for everything that such an answer cannot be."""
-    top, contents, prefixes = _parse(body, max_keys)
-    url_encoded = top.get("EncodingType") == "url"
-    if len(contents) + len(prefixes) > max_keys:
-        raise Damaged(f"the listing has {len(contents) + len(prefixes)} entries where {max_keys} were asked for")
-    objects = [_object(fields, url_encoded) for fields in contents]
-    names = [_key(fields, "Prefix", url_encoded) for fields in prefixes]
+    _check_body(body, max_keys)
+    top, objects, prefixes = _read_plain(body) or _read(body)
+    if len(objects) + len(prefixes) > max_keys:
+        raise Damaged(f"the listing has {len(objects) + len(prefixes)} entries where {max_keys} were asked for")
+    names = [_key(fields, "Prefix", _url_encoded(top)) for fields in prefixes]
     _check_keys([entry.key for entry in objects], prefix)
     _check_keys(names, prefix)
     if not token and start_after:
         _check_start(objects, names, start_after)
     if names and (not delimiter or not all(name.endswith(delimiter) and len(name) > len(prefix) for name in names)):
         raise Damaged("the listing has a common prefix that does not end in the delimiter")
-    return ListPage(objects, names, _next_token(top, token, url_encoded))
+    return ListPage(objects, names, _next_token(top, token, _url_encoded(top)))
 
 
 def parse_etag(text: str) -> str:
@@ -61,16 +65,39 @@ def parse_size(text: str) -> int:
     return size
 
 
-def _parse(body: bytes, max_keys: int) -> tuple[Fields, list[Fields], list[Fields]]:
-    """The fields of the answer itself, of each Contents and of each CommonPrefixes.
+def _check_body(body: bytes, max_keys: int) -> None:
+    """Refuses what could expand (a DOCTYPE with entities) or grow (elements that no page has) before it is parsed.
 
-    What could expand (a DOCTYPE with entities) or grow (elements that no page has) is refused before it is parsed. That
-    look at the bytes can be trusted: the parser takes them for UTF-8 whatever they declare, and UTF-16 would have NULs.
+    That look at the bytes can be trusted: the parser takes them for UTF-8 whatever they declare, and UTF-16 would have NULs.
     """
     if b"<!" in body or b"\0" in body:
         raise Damaged("the listing contains a declaration (DOCTYPE, ENTITY, CDATA or comment) or a NUL")
     if body.count(b"<") > MAX_TAGS_PER_KEY * max_keys + MAX_TAGS:
         raise Damaged(f"the listing has more elements than {max_keys} keys can have")
+
+
+def _read_plain(body: bytes) -> tuple[Fields, list[ObjectInfo], list[Fields]] | None:
+    """What _read() gives; None where not all objects have the one shape of entries.py."""
+    plain = read_plain(body)
+    if plain is None:
+        return None
+    top, others, prefixes = _parse(plain.around)
+    return None if others else (top, _objects(plain.columns, _url_encoded(top)), prefixes)
+
+
+def _read(body: bytes) -> tuple[Fields, list[ObjectInfo], list[Fields]]:
+    """The fields of the answer itself, the objects, and the fields of each CommonPrefixes."""
+    top, contents, prefixes = _parse(body)
+    url_encoded = _url_encoded(top)
+    return top, [_object(fields, url_encoded) for fields in contents], prefixes
+
+
+def _url_encoded(top: Fields) -> bool:
+    return top.get("EncodingType") == "url"
+
+
+def _parse(body: bytes) -> tuple[Fields, list[Fields], list[Fields]]:
+    """The fields of the answer itself, of each Contents and of each CommonPrefixes."""
     try:
         root = ElementTree.fromstring(body, ElementTree.XMLParser(encoding="utf-8"))
     except ElementTree.ParseError as error:
@@ -91,6 +118,28 @@ def _parse(body: bytes, max_keys: int) -> tuple[Fields, list[Fields], list[Field
         else:
             top[name] = element.text
     return top, records["Contents"], records["CommonPrefixes"]
+
+
+def _objects(columns: Columns, url_encoded: bool) -> list[ObjectInfo]:
+    """The same as _object() of each. The shape of the columns left the values to be checked that are not patterns."""
+    keys: Sequence[bytes] = decode_keys(columns.keys) if url_encoded else columns.keys
+    if (longest := max(map(len, keys))) > MAX_KEY:
+        raise Damaged(f"the listing has a key of {longest} bytes")
+    sizes = list(map(int, columns.sizes))
+    if (largest := max(sizes)) > MAX_SIZE:
+        raise Damaged(f"the answer has the size '{largest}'")
+    modified = decode_texts(columns.times)
+    times = {text: _time(text) for text in set(modified)}
+    fields = zip(
+        keys,
+        sizes,
+        map(times.__getitem__, modified),
+        decode_texts(columns.etags),
+        decode_texts(columns.types),
+        decode_texts(columns.classes),
+        repeat(None),  # the CRC-64
+    )
+    return list(map(_new_object, fields))
 
 
 def _object(fields: Fields, url_encoded: bool) -> ObjectInfo:
@@ -140,6 +189,9 @@ def _second(text: str) -> int:
 
 
 def _check_keys(keys: list[bytes], prefix: bytes) -> None:
+    # Between two keys with a prefix there is no key without it.
+    if not keys or (keys[0].startswith(prefix) and keys[-1].startswith(prefix) and all(map(lt, keys, islice(keys, 1, None)))):
+        return
     before = b""
     for key in keys:
         if key <= before:

@@ -26,8 +26,20 @@ from ossmount.oss.trust import client_context
 #: A page of 1,000 keys of 1,023 bytes, each byte percent-encoded, stays below 5 MiB.
 MAX_BODY = 8 << 20
 _CHUNK = 64 << 10
+_SHOWN = ("prefix", "start-after", "symlink", "uploads", "partNumber")  # of a query, in messages
 
 OSS2 = sdk.load()
+
+
+class Question(NamedTuple):
+    """One request of the control plane."""
+
+    kind: str  # what the counters call it
+    method: str
+    key: bytes = b""  # UTF-8; b"" asks the bucket itself
+    query: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
 
 
 class Answer(NamedTuple):
@@ -61,18 +73,15 @@ class Session:
     def origin(self) -> str:
         return self._endpoint.origin
 
-    def request(self, method: str, key: bytes, query: Mapping[str, str], deadline: float) -> Answer:
-        """Makes one request and reads its body, until time.monotonic() is deadline. Raises ossmount.errors.
-
-        The key is UTF-8; b"" asks the bucket itself.
-        """
-        what = _describe(method, key, query)
+    def request(self, question: Question, deadline: float) -> Answer:
+        """Makes one request and reads its body, until time.monotonic() is deadline. Raises ossmount.errors."""
+        what = _describe(question)
         left = deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"{what}: no time left")
         # A third of the deadline for a silent connection leaves time for two more attempts.
         timeout = (min(self._source.connect_timeout, left), min(max(self._source.timeout / 3, 1.0), left))
-        request = self._signed(method, key, query)
+        request = self._signed(question)
         try:
             response = self._session.do_request(request, timeout).response
         except OSS2.exceptions.RequestError as error:
@@ -92,13 +101,15 @@ class Session:
     def close(self) -> None:
         self._session.session.close()
 
-    def _signed(self, method: str, key: bytes, query: Mapping[str, str]) -> Any:
+    def _signed(self, question: Question) -> Any:
         # "%2F" in place of "/" keeps requests from taking "//", "." and ".." in a key for steps in a tree
-        url = self._endpoint.origin + self._endpoint.base + quote_name(key)
+        url = self._endpoint.origin + self._endpoint.base + quote_name(question.key)
         request = OSS2.http.Request(
-            method,
+            question.method,
             url,
-            params=dict(query),
+            data=question.body,
+            params=dict(question.query),
+            headers=dict(question.headers),
             proxies=self._proxies,
             region=self._region or None,
             product="oss",
@@ -112,7 +123,7 @@ class Session:
                 credentials.security_token,
                 auth_version=OSS2.auth.AUTH_VERSION_4 if self._region else OSS2.auth.AUTH_VERSION_1,
             )
-            auth._sign_request(request, self._source.bucket, key.decode())
+            auth._sign_request(request, self._source.bucket, question.key.decode())
         return request
 
     def _failure(self, what: str, error: BaseException) -> OssMountError:
@@ -174,7 +185,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [getattr(current, "reason", None), current.__cause__, current.__context__, *current.args]
 
 
-def _describe(method: str, key: bytes, query: Mapping[str, str]) -> str:
-    shown = {name: value for name, value in query.items() if name in ("prefix", "start-after", "symlink")}
-    target = key.decode("utf-8", "backslashreplace") + ("?" + encode_query(shown) if shown else "")
-    return f"{'LIST' if 'list-type' in query else method} {target}".rstrip()
+def _describe(question: Question) -> str:
+    shown = {name: value for name, value in question.query.items() if name in _SHOWN}
+    target = question.key.decode("utf-8", "backslashreplace") + ("?" + encode_query(shown) if shown else "")
+    return f"{'LIST' if 'list-type' in question.query else question.method} {target}".rstrip()

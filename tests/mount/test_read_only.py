@@ -304,6 +304,18 @@ def test_without_timeouts_every_change_is_seen_at_once(shop: Workshop) -> None:
         assert os.listdir(mount.path / "folder") == ["file"]
 
 
+def test_without_timeouts_a_new_name_is_in_the_next_listing(shop: Workshop) -> None:
+    """Nothing but the listing asks for it: the kernel must not answer from one that it keeps."""
+    names = ["name-0"]
+    shop.server.store.put(BUCKET, b"folder/name-0", b"")
+    with shop.mounted("-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0") as mount:
+        for number in range(1, 5):
+            assert sorted(os.listdir(mount.path / "folder")) == names
+            names.append(f"name-{number}")
+            shop.server.store.put(BUCKET, b"folder/" + names[-1].encode(), b"")
+        assert sorted(os.listdir(mount.path / "folder")) == names
+
+
 # -- options
 
 

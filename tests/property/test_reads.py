@@ -40,6 +40,8 @@ class Reads(RuleBasedStateMachine):
                 self.world.kernel.end()
         self.all_answers_are_right()
         assert not self.reads, "a read was never answered"
+        assert self.world.slab.resident <= self.world.reader.facts()["memory_limit"]  # type: ignore[operator]
+        self.world.reader.allot(self.world.slab.size, self.world.slab.size, self.world.slab.size)
         facts = self.world.reader.facts()
         assert facts["memory_held"] == facts["transfers"] == facts["waiting_for_memory"] == 0
         for version in self.versions:
@@ -120,6 +122,13 @@ class Reads(RuleBasedStateMachine):
     @rule(number=st.integers(0, 4))
     def forget(self, number: int) -> None:
         self.world.reader.forget(self.versions[number % len(self.versions)])
+
+    @precondition(lambda self: hasattr(self, "world") and self.world.slab.size >= MIB)
+    @rule(parts=st.tuples(*[st.floats(0.5, 1)] * 3))
+    def allot(self, parts: tuple[float, float, float]) -> None:
+        """Never less than the largest read takes, as in the daemon."""
+        slab, ahead, look_ahead = (int(part * self.world.slab.size) for part in parts)
+        self.world.reader.allot(slab, ahead // 2, look_ahead // 4)
 
     @rule(seconds=st.sampled_from([0.5, 3, 60]))
     def wait(self, seconds: float) -> None:

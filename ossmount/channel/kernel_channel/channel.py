@@ -11,10 +11,9 @@ import errno
 import functools
 import logging
 import os
-import select
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
@@ -28,6 +27,7 @@ from ossmount.channel.kernel_channel.init import Agreement
 from ossmount.channel.kernel_channel.journal import Journal
 from ossmount.channel.kernel_channel.notify import Notifier, clone_device
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
+from ossmount.channel.kernel_channel.short_wait import ShortWait
 from ossmount.config import ChannelConfig
 from ossmount.errors import OssMountError, Poisonous, Unavailable
 from ossmount.filesystem.interface import Operations
@@ -36,11 +36,6 @@ log = logging.getLogger(__name__)
 
 BUFFER_SIZE = 64 << 10  # bytes; requests are small, as MAX_WRITE is: the kernel wants max_write + 80, at least 8 KiB
 TURN = 1e-3  # seconds of handling requests after which the other tasks get a turn, which costs 5 microseconds
-# Seconds for which the next request is waited for in select(2), without a turn of the event loop, while nothing else is in
-# hand. A turn with wait_readable() costs 10 microseconds, an answer from memory 2 to 7: one reader that looks up file after
-# file gets 80 to 100 % of what a loop without trio gives it, and 55 % without this.
-BRIEFLY = 200e-6
-SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
 LEAVING = 1.0  # seconds to answer what is in hand before another daemon takes the connection; the rest is sent to that one
 LEFT = "left to another daemon"
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
@@ -135,6 +130,9 @@ class KernelChannel:
 
     def after_invalidations(self, then: Callable[[], None]) -> None:
         self._notifier.after_entries(then)
+
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        return await self._notifier.known(nodes)
 
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}
@@ -318,18 +316,17 @@ class KernelChannel:
         buffer, counts, table, smallest = self._buffer, self._counts, handlers.table, handlers.smallest
         unpack, known = protocol.IN_HEADER.unpack_from, len(handlers.table)
         receive, tasks, reads = self._receive, self._in_hand.tasks, handlers.reads
-        wanted, brief = (fd,), fd < SELECTABLE
-        # waited: the last request had to be waited for, and so will the next one: do not try to read before
-        waited, turn_ends = False, 0.0
+        wait_briefly = ShortWait(fd, receive)
+        turn_ends = 0.0
         while True:
-            size = None if waited else receive(fd)
+            size = receive(fd)
             if size is None:
-                waited = bool(brief and turn_ends and not tasks and not reads and select.select(wanted, (), (), BRIEFLY)[0])
-                if not waited:
+                # what is in hand is answered by other tasks, which need the event loop
+                if turn_ends and not tasks and not reads:
+                    size = wait_briefly()
+                if size is None:
                     await trio.lowlevel.wait_readable(fd)
                     turn_ends = 0.0
-                size = receive(fd)
-                if size is None:
                     continue
             if size < BODY:
                 if size < 0:
@@ -356,7 +353,7 @@ class KernelChannel:
                 turn_ends = now + TURN
             elif now >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                waited, turn_ends = False, now + TURN
+                turn_ends = now + TURN
 
     def _refuse(self, opcode: int, unique: int, size: int) -> None:
         """A request that no kernel makes."""

@@ -307,17 +307,11 @@ class Handlers:
         age = self._clock() - made
         buffer, position = self._answer, protocol.OUT_HEADER_SIZE
         limit = position + min(size, LARGEST_ANSWER)
-        count = len(names)
-        first = index
-        while index < count:
-            if plus:
-                end = packing.put_directory_entry_plus(buffer, position, limit, names[index], age)
-            else:
-                end = packing.put_directory_entry(buffer, position, limit, names[index])
-            if not end:
-                break
-            position = end
-            index += 1
+        count, first = len(names), index
+        if plus:
+            position, index = packing.put_directory_entries_plus(buffer, position, limit, names, index, age)
+        else:
+            position, index = packing.put_directory_entries(buffer, position, limit, names, index)
         if first == index < count:  # an empty answer would say that the directory ends here
             raise InvalidArgument(f"{size} bytes are too few for a name")
         protocol.OUT_HEADER.pack_into(buffer, 0, position, 0, unique)

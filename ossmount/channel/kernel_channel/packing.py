@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ossmount.channel.kernel_channel import protocol
-from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics
+from ossmount.filesystem.interface import Attributes, Common, DirectoryEntry, Entry, FilesystemStatistics
 
 BLOCK_SIZE = 4096  # bytes; st_blksize of every file
 FOREVER = 1 << 32  # seconds; far beyond every uptime, and its jiffies still fit the kernel's 64 bits
@@ -69,40 +71,55 @@ def pack_data(unique: int, data: bytes) -> bytes:
     return protocol.OUT_HEADER.pack(16 + len(data), 0, unique) + data
 
 
-def put_directory_entry(buffer: bytearray, position: int, limit: int, item: DirectoryEntry) -> int:
-    """Puts a fuse_dirent; the position behind it, or 0 when it does not fit below limit."""
-    name = item.name
-    length = len(name)
-    end = position + 24 + (length + 7 & -8)
-    if end > limit:
-        return 0
-    attributes = item.entry.attributes
-    inode, kind = (protocol.UNKNOWN_INO, 0) if attributes is None else (attributes.node, attributes.mode >> 12 & 15)
-    protocol.DIRENT.pack_into(buffer, position, inode, item.next_offset, length, kind)
-    buffer[position + 24 : end] = name.ljust(end - position - 24, b"\0")
-    return end
+def put_directory_entries(
+    buffer: bytearray, position: int, limit: int, names: Sequence[DirectoryEntry], index: int
+) -> tuple[int, int]:
+    """Puts a fuse_dirent for each name from index on that fits below limit; the position and the index behind the last."""
+    pack = protocol.DIRENT.pack_into
+    for name, node, _size, _mtime_ns, next_offset, common in names[index : index + (limit - position) // 24]:
+        length = len(name)
+        end = position + 24 + (length + 7 & -8)
+        if end > limit:
+            break
+        pack(buffer, position, node, next_offset, length, common.mode >> 12)
+        buffer[position + 24 : end] = name.ljust(end - position - 24, b"\0")
+        position = end
+        index += 1
+    return position, index
 
 
-def put_directory_entry_plus(buffer: bytearray, position: int, limit: int, item: DirectoryEntry, age: float) -> int:
-    """Puts a fuse_direntplus whose validities began `age` seconds ago; as put_directory_entry."""
-    name, entry, next_offset = item
-    length = len(name)
-    end = position + 152 + (length + 7 & -8)
-    if end > limit:
-        return 0
-    entry_s, entry_ns = validity(entry.entry_valid - age)
-    attributes = entry.attributes
-    if attributes is None:  # a name without a node: the kernel will look it up by itself
-        protocol.DIRENTPLUS.pack_into(buffer, position, *(0,) * 22, protocol.UNKNOWN_INO, next_offset, length, 0)
-    else:
-        attr_s, attr_ns = validity(entry.attr_valid - age)
-        node, mode, nlink, uid, gid, size, blocks, mtime_ns = attributes
+def put_directory_entries_plus(
+    buffer: bytearray, position: int, limit: int, names: Sequence[DirectoryEntry], index: int, age: float
+) -> tuple[int, int]:
+    """The same with a fuse_direntplus for each, whose validities began `age` seconds ago."""
+    structs = protocol.DIRENTPLUS_NAMED
+    packed: Common | None = None
+    valid = looks = b""
+    kind = 0
+    for name, node, size, mtime_ns, next_offset, common in names[index : index + (limit - position) // 152]:
+        length = len(name)
+        struct = structs[length + 7 >> 3]
+        end = position + struct.size
+        if end > limit:
+            break
+        if common is not packed:
+            packed, kind = common, common.mode >> 12
+            valid, looks = _pack_common(common, age)
         seconds, nanoseconds = divmod(mtime_ns, _SECOND)
-        protocol.DIRENTPLUS.pack_into(
-            buffer, position, entry.node, 0, entry_s, attr_s, entry_ns, attr_ns,
-            node, size, blocks, seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds,
-            mode, nlink, uid, gid, 0, BLOCK_SIZE, 0,
-            node, next_offset, length, mode >> 12 & 15,
+        struct.pack_into(
+            buffer, position, node, valid,
+            node, size, size + 511 >> 9, seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds, looks,
+            node, next_offset, length, kind, name,
         )  # fmt: skip
-    buffer[position + 152 : end] = name.ljust(end - position - 152, b"\0")
-    return end
+        position = end
+        index += 1
+    return position, index
+
+
+def _pack_common(common: Common, age: float) -> tuple[bytes, bytes]:
+    """The two pieces of fuse_direntplus that entries have in common: from `generation` on, and from `mode` on."""
+    mode, nlink, uid, gid, entry_valid, attr_valid = common
+    entry_s, entry_ns = validity(entry_valid - age)
+    attr_s, attr_ns = validity(attr_valid - age)
+    valid = protocol.DIRENTPLUS_VALID.pack(0, entry_s, attr_s, entry_ns, attr_ns)
+    return valid, protocol.DIRENTPLUS_LOOKS.pack(mode, nlink, uid, gid, 0, BLOCK_SIZE, 0)

@@ -14,7 +14,6 @@ KERNEL_MINOR_VERSION = 45  # the newest minor that this module describes
 OLDEST_MINOR_VERSION = 31  # Linux 5.4
 
 MIN_READ_BUFFER = 8192  # FUSE_MIN_READ_BUFFER
-UNKNOWN_INO = 0xFFFFFFFF  # FUSE_UNKNOWN_INO: a name whose inode number is not told
 UNIQUE_RESEND = 1 << 63  # FUSE_UNIQUE_RESEND: set in `unique` of a request that is sent again
 DEV_IOC_CLONE = 0x8004E500  # FUSE_DEV_IOC_CLONE, _IOR(229, 0, uint32_t)
 
@@ -163,6 +162,11 @@ ATTR = Struct("=" + _ATTR)
 ENTRY_OUT = Struct("=" + _ENTRY + _ATTR)  # fuse_entry_out
 DIRENT = Struct("=" + _DIRENT)  # fuse_dirent
 DIRENTPLUS = Struct("=" + _ENTRY + _ATTR + _DIRENT)  # fuse_direntplus
+# The same with its name, by the number of 8 bytes that the name takes, and with two runs of fields that many entries share
+# as bytes: an entry is packed by one call with 16 values.
+DIRENTPLUS_VALID = Struct("=QQQII")  # generation, entry_valid, attr_valid, entry_valid_nsec, attr_valid_nsec
+DIRENTPLUS_LOOKS = Struct("=IIIIIII")  # mode, nlink, uid, gid, rdev, blksize, flags
+DIRENTPLUS_NAMED = [Struct(f"=Q32sQQQqqqIII28s{_DIRENT}{words * 8}s") for words in range(33)]  # names up to 256 bytes
 ATTR_OUT = Struct("=QII" + _ATTR)  # fuse_attr_out: attr_valid, attr_valid_nsec, dummy, attr
 GETATTR_IN = Struct("=IIQ")  # fuse_getattr_in: getattr_flags, dummy, fh
 FORGET_IN = Struct("=Q")  # fuse_forget_in: nlookup

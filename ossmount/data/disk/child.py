@@ -7,30 +7,26 @@ hangs in one of its system calls cannot write into the slab any more.
 
 from __future__ import annotations
 
-import ctypes
 import marshal
 import mmap
 import os
-import signal
 import socket
 import sys
 import threading
 from typing import Any
 
+from ossmount.children.tie import tie_to
 from ossmount.data.disk import messages, store
 from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
 from ossmount.data.disk.pieces import Pieces
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 
-
-def main(role: str, control_fd: int, slab_fd: int, slab_size: int, parent: int) -> None:
+def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) -> None:
     """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: read or write."""
-    _tie_to(parent, role)
-    control = socket.socket(fileno=control_fd)
-    slab = memoryview(mmap.mmap(slab_fd, slab_size))
-    os.close(slab_fd)
+    tie_to(int(parent), f"ossmount-{role}")
+    control = socket.socket(fileno=int(control_fd))
+    slab = memoryview(mmap.mmap(int(slab_fd), int(slab_size)))
+    os.close(int(slab_fd))
     packet = control.recv(messages.LONGEST)
     if not packet:
         return
@@ -42,19 +38,6 @@ def main(role: str, control_fd: int, slab_fd: int, slab_size: int, parent: int) 
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def _tie_to(parent: int, role: str) -> None:
-    """Ctrl-C is the daemon's business; SIGTERM ends; the kernel ends this process with the daemon's thread that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    libc.prctl(_PR_SET_NAME, f"ossmount-{role}".encode(), 0, 0, 0)
-    if os.getppid() != parent:  # it died before the tie was made
-        raise SystemExit(1)
 
 
 def _end_all(failure: threading.ExceptHookArgs) -> None:

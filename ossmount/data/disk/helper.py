@@ -11,12 +11,16 @@ from typing import Any, Final
 
 import trio
 
+from ossmount.children.process import ChildProcess
 from ossmount.data.disk import messages
-from ossmount.data.disk.process import DiskProcess
+from ossmount.data.disk.process import start_disk_process
 from ossmount.data.slab import Slab
 
 _log = logging.getLogger(__name__)
 
+_DEAD: Final = (
+    1.0  # seconds after SIGKILL; who lives then hangs in a disk, with no user code left to run: only that writes the slab
+)
 _RESTART: Final = (0.1, 30.0)  # seconds before a process is started again, at first and at most
 _LIVED: Final = 60.0  # seconds; who lived as long has not died of its start
 _WATCH: Final = 0.5  # seconds between two looks for a hanging disk
@@ -45,7 +49,7 @@ class Helper:
         self._hangs = hangs
         self._unsent: deque[bytes] = deque()
         self._wake = trio.lowlevel.ParkingLot()
-        self.process: DiskProcess | None = None
+        self.process: ChildProcess | None = None
         self.restarts = 0
 
     def __repr__(self) -> str:
@@ -86,7 +90,7 @@ class Helper:
             pause = min(_RESTART[1], pause * 2)
 
     async def _run_once(self, started: Callable[[], None]) -> None:
-        self.process = process = DiskProcess(self._role, self._settings, self._slab.fd, self._slab.size)
+        self.process = process = start_disk_process(self._role, self._settings, self._slab.fd, self._slab.size)
         try:
             started()
             async with trio.open_nursery() as nursery:
@@ -96,12 +100,12 @@ class Helper:
                 nursery.cancel_scope.cancel()
         finally:
             self.process = None  # nothing more for it
-            status = await process.end()
+            status = await process.end(_DEAD)
             self._unsent.clear()
             self._lost()
         _log.warning("the disk process (%s) ended with status %s: starting a new one", self._role, status)
 
-    async def _write(self, process: DiskProcess) -> None:
+    async def _write(self, process: ChildProcess) -> None:
         while True:
             while self._unsent:
                 try:
@@ -113,7 +117,7 @@ class Helper:
                     return  # _read() sees the end
             await self._wake.park()
 
-    async def _read(self, process: DiskProcess) -> None:
+    async def _read(self, process: ChildProcess) -> None:
         """Takes messages until the process ends."""
         while True:
             await trio.lowlevel.wait_readable(process.control)
@@ -128,7 +132,7 @@ class Helper:
                     return
                 self._take(marshal.loads(packet))
 
-    async def _watch(self, process: DiskProcess) -> None:
+    async def _watch(self, process: ChildProcess) -> None:
         while True:
             await trio.sleep(_WATCH)
             if self._hangs():

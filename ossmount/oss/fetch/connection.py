@@ -7,6 +7,7 @@ The bodies of expected answers go straight into the slab; everything else goes t
 from __future__ import annotations
 
 import enum
+import math
 import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -96,6 +97,7 @@ class Connection:
         self.address = address
         self.state = State.OPENING
         self.job: Job | None = None
+        self.paused = False  # not received from, since the limit has no bytes left for it
         self.served = 0  # answers that came over this connection
         self.opened = now
         self.expires = now + timeouts.connect
@@ -110,6 +112,10 @@ class Connection:
     def reached(self) -> bool:
         """The other end accepted the TCP connection."""
         return self._transport.reached
+
+    def bound_buffer(self, size: int) -> None:
+        """No more bytes than that are ever on their way or wait to be received. Raises OSError."""
+        self._transport.bound_buffer(size)
 
     def begin(self, job: Job, request: bytes, now: float) -> None:
         """Sends a GET, as soon as the connection stands. Only when idle or just made."""
@@ -126,6 +132,14 @@ class Connection:
             self.close()  # the server ends the connection, or talks without being asked
         elif self.state is not State.CLOSED:
             self._guarded(self._step, now)
+
+    def pause(self, paused: bool, now: float) -> None:
+        """Stops receiving the body, so that the server stops sending; or goes on. Silence does not count meanwhile."""
+        if paused == self.paused or self.state is not State.BODY:
+            return
+        self.paused = paused
+        self.expires = math.inf if paused else now + self._timeouts.stall
+        self._transport.pause(paused)
 
     def time_out(self) -> None:
         """Nothing came until `expires`."""
@@ -321,6 +335,8 @@ class Connection:
     def _rest(self, head: Head, *, reusable: bool) -> bool:
         """An answer is over: waits for the next job if the connection can carry one."""
         self.served += 1
+        self.paused = False
+        self._transport.pause(False)
         if self.served == 1:
             self._owner.tls_session = self._transport.session
         if not reusable or head.close or self._transport.sending:
@@ -329,5 +345,7 @@ class Connection:
         return True
 
     def _report(self, job: Job) -> None:
-        if job.progress and job.scatter.received - job.reported >= _PROGRESS_STEP:
+        # Of readahead that nobody waits for the daemon hears once it is done: the reader of a large file is behind one of
+        # dozens of windows.
+        if job.demand and job.progress and job.scatter.received - job.reported >= _PROGRESS_STEP:
             self._owner.progressed(job)

@@ -27,6 +27,7 @@ class Job:
         "key",
         "length",
         "number",
+        "paid",
         "progress",
         "reported",
         "scatter",
@@ -54,6 +55,7 @@ class Job:
         self.attempts = 0  # failed ones in a row that brought no byte
         self.cancelled = False
         self.damages = 0
+        self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
         self.started_at = 0  # bytes received when the current attempt began
         self.trouble: Trouble | None = None  # of the last failed attempt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 
 from ossmount.oss.fetch.job import Job
 
@@ -46,6 +47,20 @@ class JobQueue:
     def next_due(self) -> float | None:
         """When the next delay ends (or a little earlier)."""
         return self._times[0][0] if self._times else None
+
+    def waiting(self, most: int, prepaid: int) -> tuple[int, int, int, int]:
+        """Of the first `most` jobs that could start now: how many readers wait for and how many not, and the bytes of both
+        that starting them costs, each at most `prepaid`.
+        """
+        demand = list(islice(self._demand.values(), most))
+        ahead = list(islice(self._readahead.values(), most - len(demand)))
+        sizes = [sum([min(job.missing, prepaid) for job in jobs]) for jobs in (demand, ahead)]
+        return len(demand), len(ahead), sizes[0], sizes[1]
+
+    @property
+    def demands(self) -> bool:
+        """The next job is one that a reader waits for."""
+        return bool(self._demand)
 
     def take(self, *, readahead: bool) -> Job | None:
         """The next job; without readahead only one that a reader waits for."""

@@ -26,11 +26,15 @@ from ossmount.oss.fetch.proxies import proxy_of
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.slot import Loan, Pending, Slot
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.rates.rates import Rates
 
 _log = logging.getLogger(__name__)
 
 #: Seconds between two questions for the credentials.
 _RENEW: Final = 1.0
+#: Bytes of a request that are paid when it starts, where bytes are limited, and so the buffer of its connection: an eighth of
+#: a second's, within these. 128 connections then hold no more than what some seconds bring.
+_PREPAID: Final = (32 << 10, 256 << 10)
 
 
 class FetchPool:
@@ -43,21 +47,26 @@ class FetchPool:
         slab_fd: int,
         slab_size: int,
         *,
+        rates: Rates | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """environment: where the proxy variables and those for the processes are looked up, once.
+        """rates: what may be asked of OSS; None: as much as OSS lets through. environment: where the proxy variables and those
+        for the processes are looked up, once.
 
         Raises ValueError, with a message for the user, for an endpoint or a proxy that cannot be used.
         """
+        self._rates = rates or Rates()
         count = config.workers or max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+        self._connections = max(1, -(-config.connections // count))  # of each
         endpoint = endpoint_of(source)
         settings = WorkerSettings(
             bucket=source.bucket,
             endpoint=(endpoint.host, endpoint.port, endpoint.tls, endpoint.host_header, endpoint.base),
             region=source.region,
-            connections=max(1, -(-config.connections // count)),
+            connections=self._connections,
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
+            prepaid=_prepaid(self._rates.bounds.bandwidth),
             proxy=proxy_of(endpoint, source.proxy, environment),
         )
         self._source = source
@@ -74,7 +83,8 @@ class FetchPool:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan) for index in range(count)
+            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan, self._rates)
+            for index in range(count)
         ]
 
     def __repr__(self) -> str:
@@ -114,6 +124,14 @@ class FetchPool:
         if slot is not None:
             slot.cancel(number)
 
+    def allow(self, connections: int) -> None:
+        """How many connections all processes together may use from now on; never more than the configuration has.
+
+        What is under way goes on: a process that has more begins nothing new until it has fewer.
+        """
+        for slot in self._slots:
+            slot.allow(max(1, min(self._connections, -(-connections // len(self._slots)))))
+
     # ---- PageStorer
 
     def store(self, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> bool:
@@ -149,6 +167,7 @@ class FetchPool:
         """
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._rates.run)
                 for slot in self._slots:
                     nursery.start_soon(slot.run)
                 for slot in self._slots:
@@ -209,3 +228,7 @@ class FetchPool:
             if push:
                 for slot in self._slots:
                     slot.tell_credentials()
+
+
+def _prepaid(bandwidth: float) -> int:
+    return min(max(int(bandwidth / 8), _PREPAID[0]), _PREPAID[1]) if bandwidth else 0

@@ -16,6 +16,7 @@ class WorkerSettings:
     connections: int  # of this process
     connect_timeout: float
     timeout: float
+    prepaid: int  # bytes of each request that are paid when it starts, where bytes are limited; else 0
     proxy: tuple[str, int, str] | None  # host, port, value of Proxy-Authorization
 
     def packed(self) -> dict[str, Any]:

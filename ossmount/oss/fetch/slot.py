@@ -16,12 +16,13 @@ from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.rates.rates import NOTHING, Bounds, Rates, Wants
 
 _log = logging.getLogger(__name__)
 
 #: Bytes of messages that one recv() takes. From 128 KiB on malloc() maps and unmaps memory for each, four system calls more.
 _MESSAGES: Final = 64 << 10
-#: How often a fetch is repeated because the process that carried it died.
+#: Deaths of fetch processes that a fetch may have been in hand at, each time on a connection: one more, and it is to blame.
 _MAX_REPEATS: Final = 2
 #: Seconds after its deadline at which a fetch proves that its process is stuck.
 _STUCK: Final = 5.0
@@ -66,6 +67,7 @@ class Slot:
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
         loan: Loan,
+        rates: Rates,
     ) -> None:
         self._index = index
         self._start = start
@@ -73,12 +75,17 @@ class Slot:
         self._credentials_message = credentials_message
         self._renewed = renewed
         self._loan = loan
+        self._rates = rates
+        self._party = rates.join(self._granted, self._bounded)
+        self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
+        self._connections = 0  # that the process may use; 0: as many as it was told at its start
         self._lent = False  # the process that runs now has the device
         self._stores: dict[int, StoreDone] = {}
         self._pending: dict[int, Pending] = {}
         self._outbox: list[wire.Message] = []
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
+        self._carried: set[int] = set()  # what the process that ended last had on its connections
         self.process: FetchProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
@@ -94,6 +101,18 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         self._tell(_start_message(number, pending))
+        if self.process is not None and any(self._rates.bounds):
+            self._want_more(pending.request.length, demand=pending.demand)
+
+    def _want_more(self, size: int, *, demand: bool) -> None:
+        """Asks for what the process will want for a fetch that it was just given: saves it the way here and back."""
+        bounds, wants = self._rates.bounds, self._party.wants
+        requests, size = int(bounds.requests > 0), size if bounds.bandwidth else 0
+        if demand:
+            more = wants._replace(demand_requests=wants.demand_requests + requests, demand_bytes=wants.demand_bytes + size)
+        else:
+            more = wants._replace(ahead_requests=wants.ahead_requests + requests, ahead_bytes=wants.ahead_bytes + size)
+        self._party.want(more)
 
     def promote(self, number: int, deadline: float) -> None:
         pending = self._pending[number]
@@ -115,6 +134,11 @@ class Slot:
             self._lent = False
             self._tell((wire.REVOKE,))
 
+    def allow(self, connections: int) -> None:
+        """How many connections its process may use, this one and those that follow."""
+        self._connections = connections
+        self._tell((wire.CONNECTIONS, connections))
+
     def tell_credentials(self) -> None:
         self._tell(self._credentials_message())
 
@@ -132,12 +156,12 @@ class Slot:
             except OSError as error:
                 if not self.ready.is_set():
                     raise
-                status = -1
+                status = None
                 _log.warning("fetch process %d cannot be started: %s", self._index, error.strerror)
             self.restarts += 1
             if not self._answered and not self.ready.is_set():
                 raise RuntimeError(f"fetch process {self._index} does not start: status {status}, see its message on stderr")
-            _log.warning("fetch process %d ended with status %d: starting a new one", self._index, status)
+            _log.warning("fetch process %d ended with status %s: starting a new one", self._index, status)
             self._requeue()
             if self._answered:
                 pause = _RESTART[0]
@@ -145,12 +169,16 @@ class Slot:
                 await trio.sleep(pause)
                 pause = min(_RESTART[1], pause * 2)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> int | None:
         """One process from start to end; its exit status."""
         self._answered = False
+        self._carried = set()
         self._lent = False
         self.process = process = self._start()
-        self._outbox.insert(0, self._credentials_message())
+        self._grants = (0, 0)
+        self._outbox[:0] = [self._credentials_message(), (wire.BOUNDS, *self._rates.bounds)]
+        if self._connections:
+            self._outbox.insert(0, (wire.CONNECTIONS, self._connections))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, process)
@@ -158,8 +186,9 @@ class Slot:
                 await self._read(process)
                 nursery.cancel_scope.cancel()
         finally:
-            status = await process.end()
+            status, self._carried = await process.end()
             self.process = None
+            self._party.want(NOTHING)
             stores, self._stores = self._stores, {}
             for done in stores.values():
                 _guarded(done, errno.EIO)
@@ -236,10 +265,30 @@ class Slot:
         elif kind == wire.LATENCY:
             self.latency = message[1]
         elif kind == wire.COUNTERS:
-            self.counters = message[1]
+            before, self.counters = self.counters, message[1]
+            news = [self.counters[name] - before.get(name, 0) for name in ("answered", "throttled")]
+            if any(news):
+                self._rates.answered(*news)
+        elif kind == wire.WANT:
+            self._want(message[1], message[2], Wants(*message[3:]))
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
+
+    def _want(self, requests: int, size: int, lack: Wants) -> None:
+        """The process lacks tokens; what is on its way there comes off. requests, size: all that it had got by then."""
+        coming, coming_bytes = self._grants[0] - requests, self._grants[1] - size
+        demand, demand_bytes = max(0, lack.demand_requests - coming), max(0, lack.demand_bytes - coming_bytes)
+        ahead = max(0, lack.demand_requests + lack.ahead_requests - coming) - demand
+        ahead_bytes = max(0, lack.demand_bytes + lack.ahead_bytes - coming_bytes) - demand_bytes
+        self._party.want(Wants(demand, ahead, demand_bytes, ahead_bytes, lack.pressed))
+
+    def _granted(self, requests: int, size: int) -> None:
+        self._grants = (self._grants[0] + requests, self._grants[1] + size)
+        self._tell((wire.GRANT, requests, size))
+
+    def _bounded(self, bounds: Bounds) -> None:
+        self._tell((wire.BOUNDS, *bounds))
 
     def _ask_again(self, number: int) -> bool:
         """A fetch was denied: starts it once more if the credentials have changed meanwhile, as they do when they expire."""
@@ -268,8 +317,9 @@ class Slot:
         """What the ended process did not do is given to the next one."""
         now = time.monotonic()
         self._outbox = []
+        # what only waited in the process's queue has not killed it
         for number, pending in list(self._pending.items()):
-            pending.repeats += 1
+            pending.repeats += number in self._carried
             if pending.cancelled:
                 self._finish(number, Unavailable("cancelled: nobody waits any more"))
             elif pending.deadline <= now:

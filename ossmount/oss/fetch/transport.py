@@ -48,6 +48,7 @@ class Transport:
         self._tls: TlsLink | None = None
         self._unsent = memoryview(b"")
         self._mask = select.EPOLLIN | select.EPOLLOUT
+        self._paused = False
         self._socket: socket.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._link: Link = PlainLink(self._socket)
         try:
@@ -80,6 +81,16 @@ class Transport:
 
     def close(self) -> None:
         self._socket.close()
+
+    def bound_buffer(self, size: int) -> None:
+        """At most so many bytes wait to be received (the kernel takes twice the number, for its own data too)."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size // 2)
+
+    def pause(self, paused: bool) -> None:
+        """Does not tell any more that there are bytes; or does again."""
+        if paused != self._paused:
+            self._paused = paused
+            self._want(0 if paused else select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0))
 
     def advance(self, scratch: memoryview) -> bool:
         """One step further after readiness; True once bytes can be sent."""

@@ -11,6 +11,9 @@ daemon to process:
     (CANCEL, number)
     (LEND,)                                        with a device and a guard (SCM_RIGHTS), in a frame of its own
     (REVOKE,)                                      close them
+    (CONNECTIONS, number)                          so many may be used from now on, at most those of the settings
+    (BOUNDS, requests, bandwidth)                  what is limited from now on, to how much a second; 0: not at all
+    (GRANT, requests, bytes)                       that may be asked for now, beside what was granted before
     (STORE, number, node, size, targets)           push a whole file into the kernel's page cache
 process to daemon:
     (READY,)                                       once, after CONFIGURE
@@ -18,6 +21,7 @@ process to daemon:
     (PROGRESS, number, bytes)
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
+    (WANT, requests, bytes, *rates.Wants)          all that was granted so far, and what is lacking now
     (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
@@ -46,6 +50,10 @@ REVOKE: Final = 10
 STORE: Final = 11
 STORED: Final = 12
 LATENCY: Final = 13
+BOUNDS: Final = 14
+GRANT: Final = 15
+WANT: Final = 16
+CONNECTIONS: Final = 17
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

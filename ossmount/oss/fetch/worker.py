@@ -9,22 +9,23 @@ import random
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
 from ossmount.oss.endpoint import Endpoint
-from ossmount.oss.fetch import backoff, wire
-from ossmount.oss.fetch.connection import Connection, State, Timeouts
+from ossmount.oss.fetch import allowance, backoff, wire
+from ossmount.oss.fetch.allowance import Allowance
+from ossmount.oss.fetch.connection import Connection, State
+from ossmount.oss.fetch.connections import Connections
 from ossmount.oss.fetch.delivery import Delivery, Latency
 from ossmount.oss.fetch.exchange import RequestWriter
+from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
-from ossmount.oss.fetch.pace import Pace
-from ossmount.oss.fetch.resolver import Address, Resolver
 from ossmount.oss.fetch.settings import WorkerSettings
-from ossmount.oss.fetch.transport import Tunnel
-from ossmount.oss.fetch.trouble import Retry, Trouble, damaged, transport
+from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ _SCRATCH: Final = 16 << 10
 _MESSAGES: Final = 64 << 10
 #: Seconds between two looks at the timeouts while anything is under way.
 _SWEEP: Final = 0.25
-#: Seconds after which an idle connection is not trusted any more: OSS closes after about 60, NAT gateways forget silently.
-_MAX_IDLE: Final = 30.0
-#: Seconds after which a connection is closed when idle, so that connections follow DNS.
-_MAX_AGE: Final = 300.0
 #: A cancelled fetch that misses no more than this is finished: that costs less than a new connection.
 _FINISH_ANYWAY: Final = 512 << 10
 
@@ -50,7 +47,7 @@ _CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits a
 class Worker:
     """Carries jobs over connections until the daemon closes the control socket."""
 
-    def __init__(self, control: socket.socket, slab: memoryview, settings: WorkerSettings) -> None:
+    def __init__(self, control: socket.socket, slab: memoryview, settings: WorkerSettings, in_hand: InHand) -> None:
         self.scratch = memoryview(bytearray(_SCRATCH))
         self.tls_session: ssl.SSLSession | None = None
         self._slab = slab
@@ -62,36 +59,33 @@ class Worker:
         self._outgoing: list[wire.Message] = []
         self._unsent = b""
         self._poller = select.epoll()
+        self._settings = settings
         self._limit = settings.connections
-        self._timeouts = _timeouts(settings)
         self._credentials = Credentials()
         self._generation = 0  # of the credentials
-        endpoint = Endpoint(*settings.endpoint)
-        self._tunnel = _tunnel(endpoint, settings)
-        self._writer = _request_writer(endpoint, settings, lambda: self._credentials)
-        proxy = settings.proxy
-        self._resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
-        self._connections: dict[int, Connection] = {}
-        self._idle: dict[Connection, float] = {}  # since when; the last one is used first
+        self._writer = _request_writer(settings, lambda: self._credentials)
+        self._in_hand = in_hand
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
         self._now = time.monotonic()
-        self._pace = Pace(self._now)
+        self._connections = Connections(self, self._poller, settings, self._now)
+        self._allowance = Allowance(settings.prepaid)
+        self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
         self.counters = dict.fromkeys(
-            ("requests", "bytes", "connections", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
+            ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
-        self._poller.register(self._resolver.fileno(), select.EPOLLIN)
-        self._resolver.begin(self._now)  # the first fetch need not wait for it
+        self._poller.register(self._connections.resolver.fileno(), select.EPOLLIN)
         self._outgoing.append((wire.READY,))
 
     def run(self) -> None:
         """Until the daemon closes its end."""
-        control, resolver = self._control.fileno(), self._resolver.fileno()
-        poll, connections = self._poller.poll, self._connections
+        control, resolver = self._control.fileno(), self._connections.resolver
+        resolving = resolver.fileno()
+        poll, connections = self._poller.poll, self._connections.by_descriptor
         while True:
             self._flush()
             ready = poll(self._patience())
@@ -100,14 +94,16 @@ class Worker:
                 connection = connections.get(fd)
                 if connection is not None:
                     connection.ready(now)
-                elif fd == resolver:
-                    self._resolver.arrived()
+                elif fd == resolving:
+                    resolver.arrived()
                 elif fd == control and events & ~select.EPOLLOUT and not self._listen():
                     return
             self._queue.due(now)
             if now >= self._next_sweep:
                 self._sweep(now)
             self._dispatch()
+            if self._allowance.bounded:
+                self._account(now)
 
     # ---- the daemon
 
@@ -128,6 +124,12 @@ class Worker:
                 self._promote(message[1], message[2])
             elif kind == wire.CANCEL:
                 self._cancel(message[1])
+            elif kind == wire.GRANT:
+                self._allowance.grant(message[1], message[2])
+            elif kind == wire.CONNECTIONS:
+                self._limit = message[1]
+            elif kind == wire.BOUNDS:
+                self._allowance.bound(message[1], message[2])
             elif kind == wire.STORE:
                 _, number, node, size, targets = message
                 self._outgoing.append((wire.STORED, number, self._delivery.store(node, size, targets)))
@@ -178,6 +180,8 @@ class Worker:
             job.demand = True
             job.deadline = max(job.deadline, deadline)
             self._queue.promote(number)
+            if job.progress and job.scatter.received > job.reported:
+                self.progressed(job)
 
     def _cancel(self, number: int) -> None:
         job = self._jobs.get(number)
@@ -195,6 +199,7 @@ class Worker:
     def _end(self, job: Job, trouble: Trouble | None) -> None:
         """The job is over: tells the daemon."""
         del self._jobs[job.number]
+        self._in_hand.end(job.number)
         if trouble is None:
             self._outgoing.append((wire.DONE, job.number, "", ""))
         else:
@@ -207,21 +212,22 @@ class Worker:
 
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
-        self._pace.answered(self._now)
+        self._allowance.charge(job)
+        self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
         if job.crc64 is not None and job.scatter.crc64() != job.crc64:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
             self._end(job, None)
-        self._release(connection)
+        self._connections.release(connection, self._now)
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
+        self._allowance.charge(job)
         self.counters["bytes"] += job.scatter.received - job.started_at
-        if not connection.reached:
-            self._resolver.failed(connection.address, self._now)
+        self._connections.failed(connection, self._now)
         self._again(job, trouble)
-        self._release(connection)
+        self._connections.release(connection, self._now)
 
     def progressed(self, job: Job) -> None:
         job.reported = job.scatter.received
@@ -233,16 +239,13 @@ class Worker:
             self._outgoing.append((wire.LATENCY, estimate))
 
     def closed(self, connection: Connection) -> None:
-        self._connections.pop(connection.fileno(), None)
-        self._idle.pop(connection, None)
+        self._connections.closed(connection)
 
     def _again(self, job: Job, trouble: Trouble) -> None:
         """Decides what follows a failed attempt."""
         now = self._now
-        if trouble.retry is Retry.LATER:
-            self._pace.throttled(now)
-        else:
-            self._pace.answered(now)
+        if trouble.retry is not Retry.LATER:
+            self.counters["answered"] += 1
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
@@ -255,6 +258,7 @@ class Worker:
         if trouble.retry is not Retry.AT_ONCE:
             job.trouble = trouble
         self.counters["retries"] += 1
+        self._in_hand.end(job.number)
         self._queue.delay(job, now + wait)
 
     def _count(self, trouble: Trouble) -> None:
@@ -268,13 +272,6 @@ class Worker:
         if name is not None:
             self.counters[name] += 1
 
-    def _release(self, connection: Connection) -> None:
-        if connection.state is State.IDLE:
-            if self._now - connection.opened > _MAX_AGE:
-                connection.close()
-            else:
-                self._idle[connection] = self._now
-
     # ---- work
 
     def _dispatch(self) -> None:
@@ -282,8 +279,8 @@ class Worker:
         self._queue.due(self._now)
         reserved = self._limit // 8 or (1 if self._limit > 1 else 0)
         while len(self._queue):
-            busy = len(self._connections) - len(self._idle)
-            if busy >= self._limit or self._pace.wait(self._now) > 0.0:
+            busy = self._connections.busy
+            if busy >= self._limit or not self._allowance.may_start(demand=self._queue.demands):
                 return
             job = self._queue.take(readahead=busy < self._limit - reserved)
             if job is None or not self._carry(job):
@@ -292,7 +289,7 @@ class Worker:
     def _carry(self, job: Job) -> bool:
         """Puts a job on a connection; False when there is no address yet."""
         try:
-            connection = self._idle_connection() or self._new_connection()
+            connection = self._connections.take(self._now)
             if connection is None:
                 self._queue.put_back(job)
                 return False
@@ -301,39 +298,26 @@ class Worker:
             job.started_at = job.scatter.received
             self._again(job, trouble)
             return True
-        self._pace.started(self._now)
+        self.counters["connections"] += connection.state is State.OPENING
+        self._allowance.started(job)
+        self._in_hand.begin(job.number)
         connection.begin(job, request, self._now)
         return True
 
-    def _idle_connection(self) -> Connection | None:
-        while self._idle:
-            connection, since = self._idle.popitem()
-            if self._now - since <= _MAX_IDLE:
-                return connection
-            connection.close()
-        return None
-
-    def _new_connection(self) -> Connection | None:
-        """Raises Trouble when no connection can even be begun."""
-        address = self._resolver.next(self._now)
-        if address is None:
-            return None
-        connection = self._connect(address)
-        self._connections[connection.fileno()] = connection
-        self.counters["connections"] += 1
-        return connection
-
-    def _connect(self, address: Address) -> Connection:
-        try:
-            return Connection(self, self._poller, address, self._tunnel, self._timeouts, self._now)
-        except OSError as error:
-            self._resolver.failed(address, self._now)
-            raise transport(f"{address[1][0]}: {error.strerror}") from None
+    def _account(self, now: float) -> None:
+        """Where there is a limit: who may receive, and what to ask the daemon for."""
+        connections = self._connections
+        waiting = self._queue.waiting(max(0, self._limit - connections.busy), self._settings.prepaid)
+        lack = self._allowance.balance(connections.by_descriptor.values(), waiting, now)
+        wanted = (self._allowance.seen, lack)
+        if wanted != self._wanted and (lack != allowance.NOTHING or self._wanted[1] != allowance.NOTHING):
+            self._wanted = wanted
+            self._outgoing.append((wire.WANT, *self._allowance.seen, *lack))
 
     def _sweep(self, now: float) -> None:
         """Timeouts, deadlines, idle connections."""
         self._next_sweep = now + _SWEEP
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections.by_descriptor.values()):
             job = connection.job
             if job is not None and job.deadline <= now:
                 connection.close()
@@ -343,53 +327,33 @@ class Worker:
         if self._told != self.counters:
             self._outgoing.append((wire.COUNTERS, dict(self.counters)))
         for job in self._queue.expire(now):
-            self._end(job, _overdue(job))
-        for connection in [connection for connection, since in self._idle.items() if now - since > _MAX_IDLE]:
-            connection.close()
+            self._end(job, _overdue(job, self._allowance.bounded))
+        self._connections.close_idle(now)
 
     def _patience(self) -> float:
         """Seconds until something must be looked at without being asked."""
         if not self._jobs:
-            return 10.0 if self._connections else 3600.0
+            return 10.0 if self._connections.by_descriptor else 3600.0
         times = [self._next_sweep - self._now]
         due = self._queue.next_due()
         if due is not None:
             times.append(due - self._now)
-        wait = self._pace.wait(self._now)
-        if wait and len(self._queue):
-            times.append(wait)
         return max(0.0, min(times))
 
 
-def _overdue(job: Job) -> Trouble:
+def _overdue(job: Job, bounded: bool = False) -> Trouble:
     """What a job ends with at its deadline: what its last attempt failed with, where there was one."""
+    if bounded and job.trouble is None:
+        return Trouble(
+            DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: the limit on requests or bytes held it until the deadline"
+        )
     if job.trouble is not None:
         return Trouble(job.trouble.failure, Retry.NEVER, f"{job.trouble.text}; no success before the deadline")
     return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
 
 
-def _timeouts(settings: WorkerSettings) -> Timeouts:
-    """A quarter of the deadline at most for silence, so that there is time to try again."""
-    silence = min(15.0, settings.timeout / 4)
-    return Timeouts(min(settings.connect_timeout, settings.timeout), silence, silence)
-
-
-def _tunnel(endpoint: Endpoint, settings: WorkerSettings) -> Tunnel:
-    if not endpoint.tls:
-        return Tunnel()
-    from ossmount.oss.trust import client_context
-
-    connect = ""
-    if settings.proxy:
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        connect = f"CONNECT {host}:{endpoint.port} HTTP/1.1\r\nHost: {host}:{endpoint.port}\r\n"
-        if settings.proxy[2]:
-            connect += f"Proxy-Authorization: {settings.proxy[2]}\r\n"
-        connect += "\r\n"
-    return Tunnel(connect.encode(), client_context(), endpoint.host)
-
-
-def _request_writer(endpoint: Endpoint, settings: WorkerSettings, credentials: Any) -> RequestWriter:
+def _request_writer(settings: WorkerSettings, credentials: Callable[[], Credentials]) -> RequestWriter:
+    endpoint = Endpoint(*settings.endpoint)
     source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
     proxied = settings.proxy is not None and not endpoint.tls
     authorization = settings.proxy[2] if settings.proxy else ""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import trio
 
 from ossmount.errors import InvalidArgument, NoAttribute, NotDirectory, NotFound, StaleNode, Unsupported
-from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, ReadDone
+from ossmount.filesystem.interface import Attributes, Common, DirectoryEntry, Entry, FilesystemStatistics, ReadDone
 from ossmount.model import Soon
 
 T = TypeVar("T")
@@ -19,6 +19,14 @@ MTIME_NS = 1_700_000_000_123_456_789
 
 #: A directory (by name), a file (its bytes) or a symlink (its target).
 Tree = Mapping[bytes, "Tree | bytes | str"]
+
+
+def listed(name: bytes, entry: Entry, following: int) -> DirectoryEntry:
+    """A name of a directory from what a lookup of it gives."""
+    assert entry.attributes is not None
+    node, mode, nlink, uid, gid, size, _, mtime_ns = entry.attributes
+    common = Common(mode, nlink, uid, gid, entry.entry_valid, entry.attr_valid)
+    return DirectoryEntry(name, node, size, mtime_ns, following, common)
 
 
 class MemoryFilesystem:
@@ -130,7 +138,7 @@ class MemoryFilesystem:
 
     def _list(self, node: int, offset: int) -> Sequence[DirectoryEntry]:
         names = sorted(self.names.get(node, {}))[offset : offset + 1000]
-        return [DirectoryEntry(name, self._entry(node, name), offset + index + 1) for index, name in enumerate(names)]
+        return [listed(name, self._entry(node, name), offset + index + 1) for index, name in enumerate(names)]
 
     def getxattr(self, node: int, name: bytes) -> Soon[bytes]:
         self._called("getxattr")

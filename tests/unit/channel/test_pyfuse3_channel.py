@@ -21,6 +21,7 @@ from ossmount.config import ChannelConfig
 from ossmount.errors import Changed, Denied, InvalidArgument, NotFound, OssMountError, StaleNode, Unsupported
 from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, FilesystemStatistics, Operations, ReadDone
 from ossmount.model import Soon
+from tests.unit.channel.memory_filesystem import listed
 
 T = TypeVar("T")
 LIMIT = 60.0  # seconds, against hanging only
@@ -92,9 +93,7 @@ class Tree:
     def list(self, node: int, offset: int) -> Soon[Sequence[DirectoryEntry]]:
         self._check("list")
         self.lists += 1
-        batch = [DirectoryEntry(name, self._entry(name), place + 1) for place, name in enumerate(self.names)][
-            offset : offset + 1000
-        ]
+        batch = [listed(name, self._entry(name), place + 1) for place, name in enumerate(self.names)][offset : offset + 1000]
         return self._later(batch) if offset else batch
 
     def getxattr(self, node: int, name: bytes) -> Soon[bytes]:

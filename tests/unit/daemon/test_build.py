@@ -29,7 +29,7 @@ def order(tmp_path: Path, *mount_options: str) -> Order:
 
 def config(tmp_path: Path, *mount_options: str, environ: dict[str, str] = KEYS) -> SourceConfig:
     wanted = order(tmp_path, *mount_options)
-    return building.source_config(wanted, building.fill_defaults(wanted.settings, environ), environ)
+    return building.source_config(wanted.source, building.fill_defaults(wanted.settings, environ), environ)
 
 
 def test_the_endpoint_is_https_unless_it_is_written_otherwise(tmp_path: Path) -> None:

@@ -174,3 +174,60 @@ def test_of_what_the_kernel_has_read_little_is_kept_and_nothing_is_dropped_that_
             assert cache.page(VERSION, 99 * size) is page
             assert cache.count == kept + 1
             assert cache.free == (4 << 20) - cache.count * size
+
+
+def resident(cache: PageCache, slab: Slab, pages: int) -> list[Page]:
+    """Fills pages of 64 KiB with bytes, so that they take memory."""
+    added = [add(cache, number * 65536, (number + 1) * 65536) for number in range(pages)]
+    slab.view[:] = b"x" * slab.size
+    return added
+
+
+def test_a_smaller_cache_gives_memory_back_to_the_machine() -> None:
+    slab = Slab(1 << 20)
+    cache = PageCache(slab)
+    resident(cache, slab, 16)
+    assert slab.resident == 1 << 20
+    cache.resize(512 << 10)
+    assert slab.resident == cache.size == 512 << 10
+    assert cache.count == 8
+    assert cache.available == 512 << 10
+    assert not cache.reserve(129, 1)
+    assert cache.reserve(128, 1)
+    cache.resize(1 << 20)
+    assert cache.reserve(256, 1)
+    assert cache.free == 1 << 20
+    slab.close()
+
+
+def test_what_is_held_is_withheld_when_it_comes_free() -> None:
+    slab = Slab(1 << 20)
+    cache = PageCache(slab)
+    pages = resident(cache, slab, 16)
+    for page in pages:
+        cache.hold(page)
+    cache.resize(256 << 10)
+    assert cache.count == 16
+    assert cache.available == 0
+    for page in pages:
+        cache.drop(page)
+        cache.release(page)
+    assert slab.resident == cache.free == 256 << 10
+    slab.close()
+
+
+def test_it_grows_again_before_all_was_withheld() -> None:
+    slab = Slab(1 << 20)
+    cache = PageCache(slab)
+    pages = resident(cache, slab, 16)
+    for page in pages[4:]:
+        cache.hold(page)
+    cache.resize(512 << 10)
+    cache.resize(768 << 10)
+    assert cache.count == 12
+    for page in pages[4:]:
+        cache.release(page)
+    assert cache.available == 768 << 10
+    cache.resize(4 << 20)
+    assert cache.size == cache.available == 1 << 20
+    slab.close()

@@ -89,6 +89,15 @@ def test_windows_double_until_the_configured_ones_are_in_flight() -> None:
     assert ahead > 24 * MIB
 
 
+def test_a_reader_that_stops_early_has_cost_four_times_what_it_read_at_most() -> None:
+    for stop in (MIB, 4 * MIB, 10 * MIB, 20 * MIB):
+        trace = Trace(GIB, window=4 * MIB, count=32)
+        for read in chunks(0, stop, MIB):
+            trace.read(*read)
+        assert trace.fetched <= 5 * stop, stop
+        assert trace.fetched >= 2 * stop or stop < 4 * MIB, stop
+
+
 def test_a_stream_in_the_middle_is_read_ahead_once_it_is_longer_than_a_random_read() -> None:
     trace = Trace(GIB)
     for read in chunks(100 * MIB, 64 * MIB, 256 * KIB):

@@ -388,6 +388,43 @@ def test_readahead_can_be_switched_off(size: int, count: int) -> None:
         assert all(request.length == 128 * KIB and request.demand for request in world.fetcher.requests)
 
 
+def test_less_memory_drops_whole_files_first_then_windows_and_fails_no_read() -> None:
+    with World(16 * MIB) as world:
+        big, small = world.add(12 * MIB, "big"), [world.add(MIB, f"small {number}") for number in range(4)]
+        for version in small:
+            assert world.prefetch(version) is not None
+        world.fetcher.complete_all()
+        waiting = world.read(big, 0, 128 * KIB)
+        while world.fetcher.pending:
+            world.fetcher.complete()
+        assert waiting.data is not None
+        windows = world.reader.facts()["memory_unread"] - 4 * MIB  # type: ignore[operator]
+        assert windows > 0
+        world.reader.allot(16 * MIB, 12 * MIB, 2 * MIB)
+        facts = world.reader.facts()
+        assert (facts["prefetched_unread"], facts["memory_unread"]) == (2 * MIB, 2 * MIB + windows)
+        world.reader.allot(8 * MIB, 0, 0)
+        facts = world.reader.facts()
+        assert facts["memory_unread"] == 0
+        assert facts["memory_limit"] == 8 * MIB
+        for version in (big, *small):
+            assert world.read_through(version, 0, MIB) == world.data(version, 0, MIB)
+        assert world.slab.resident <= 8 * MIB
+
+
+def test_a_reader_of_much_gets_as_much_as_memory_allows_again() -> None:
+    with World(16 * MIB) as world:
+        version = world.add(64 * MIB)
+        world.reader.allot(4 * MIB, MIB, 0)
+        for at in range(0, 32 * MIB, MIB):
+            assert world.read_through(version, at, MIB) == world.data(version, at, MIB)
+            assert world.reader.facts()["memory_unread"] <= MIB  # type: ignore[operator]
+        world.reader.allot(16 * MIB, 12 * MIB, 8 * MIB)
+        for at in range(32 * MIB, 60 * MIB, MIB):
+            world.read_through(version, at, MIB)
+        assert world.reader.facts()["memory_unread"] > MIB  # type: ignore[operator]
+
+
 def test_facts_tell_what_happened() -> None:
     with World() as world:
         version, other = world.add(100 * KIB), world.add(10 * KIB, "other")

@@ -26,7 +26,7 @@ from ossmount.errors import (
     Unsupported,
 )
 from ossmount.filesystem.filesystem import Filesystem
-from ossmount.metadata.interface import Named
+from ossmount.metadata.interface import Listed, Named
 from ossmount.model import Absent, Found, Kind, Node, ObjectInfo, Soon, Version
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class DictNamespace:
         self.gone: list[int] = []
         self.revalidated: list[int] = []
         self.lists: list[tuple[int, bytes]] = []
+        self.listings: dict[int, Listed] = {}
         self.on_gone: Callable[[int, Sequence[tuple[int, bytes]]], None] = lambda node, names: None
 
     def lookup(self, parent: int, name: bytes) -> Soon[Found | Absent]:
@@ -72,8 +73,13 @@ class DictNamespace:
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self.lists.append((node, after))
         return [
-            Named(name, Found(n, self.fresh_for)) for (p, name), n in sorted(self.names.items()) if p == node and name > after
+            Named(name, n.id, n.kind, n.size, n.mtime_ns, self.fresh_for)
+            for (p, name), n in sorted(self.names.items())
+            if p == node and name > after
         ]
+
+    def listed(self, node: int) -> Listed:
+        return self.listings.get(node, Listed(0, math.inf))
 
     def name_of(self, node: int) -> bytes:
         return next(name for (_, name), n in self.names.items() if n.id == node)
@@ -156,6 +162,16 @@ def test_a_file_has_its_size_time_owner_and_the_bits_that_the_umask_leaves() -> 
 def test_a_directory_can_be_entered() -> None:
     attributes, _ = _now(_filesystem(umask=0o022).getattr(1))
     assert attributes.mode == stat.S_IFDIR | 0o755
+
+
+def test_a_directory_shows_when_its_listing_was_last_true_and_for_no_longer_than_that_holds() -> None:
+    namespace = DictNamespace()
+    filesystem = _filesystem(namespace, attr_timeout=60)
+    attributes, valid = _now(filesystem.getattr(1))
+    assert (attributes.mtime_ns, valid) == (0, 60)
+    namespace.listings[1] = Listed(7_000_000_000, 20.0)
+    attributes, valid = _now(filesystem.getattr(1))
+    assert (attributes.mtime_ns, valid) == (7_000_000_000, 20)
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -7,14 +7,16 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import trio
 
 from ossmount.config import MetadataConfig
 from ossmount.errors import NotFound, OssMountError
 from ossmount.metadata.interface import Named
+from ossmount.metadata.loader import Source
 from ossmount.metadata.namespace import TreeNamespace
+from ossmount.metadata.pruner import Known
 from ossmount.model import Found, ListPage, ObjectInfo, Soon, T
 
 EPOCH = 1_700_000_000.0
@@ -123,6 +125,8 @@ async def running(
     prefix: bytes = b"",
     on_change: Callable[[int, Sequence[tuple[int, bytes]]], None] = lambda node, names: None,
     now: Callable[[], float] = lambda: EPOCH,
+    snapshot: Source | None = None,
+    known: Known | None = None,
     **config: object,
 ) -> AsyncIterator[TreeNamespace]:
     """A namespace over the lister, running; stopped at the end."""
@@ -132,6 +136,8 @@ async def running(
         identity="test",
         prefix=prefix,
         on_change=on_change,
+        snapshot=snapshot,
+        known=known,
         now=now,
     )
     started = trio.Event()
@@ -142,12 +148,26 @@ async def running(
         nursery.cancel_scope.cancel()
 
 
-async def list_all(namespace: TreeNamespace, node: int) -> list[Named]:
+class Row(NamedTuple):
+    """A name of a listing, and the node that it says to be there."""
+
+    name: bytes
+    found: Found
+
+
+def row_of(namespace: TreeNamespace, named: Named) -> Row:
+    """Holds what the listing says of a node against the node itself."""
+    node = namespace.resolve(named.node)
+    assert (named.kind, named.size, named.mtime_ns) == (node.kind, node.size, node.mtime_ns)
+    return Row(named.name, Found(node, named.fresh_for))
+
+
+async def list_all(namespace: TreeNamespace, node: int) -> list[Row]:
     """Everything that readdir would see."""
-    names: list[Named] = []
-    while batch := await soon(namespace.list(node, names[-1].name if names else b"")):
-        names.extend(batch)
-    return names
+    rows: list[Row] = []
+    while batch := await soon(namespace.list(node, rows[-1].name if rows else b"")):
+        rows.extend(row_of(namespace, named) for named in batch)
+    return rows
 
 
 async def walk(namespace: TreeNamespace, node: int = 1, path: bytes = b"") -> dict[bytes, Found]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 
 from ossmount.errors import NotFound
-from ossmount.metadata.manifest import ManifestError, ManifestLister, digest, read_manifest
+from ossmount.metadata.manifest import Manifest, ManifestError, ManifestLister, digest, read_manifest
 from ossmount.model import Kind
+from ossmount.oss.several import SeveralBuckets
 from tests.unit.metadata.fake_lister import FakeLister, running, walk
 
 
@@ -33,7 +35,7 @@ from tests.unit.metadata.fake_lister import FakeLister, running, walk
 )
 def test_the_forms_of_a_list(tmp_path: Path, name: str, text: str, keys: list[bytes]) -> None:
     (tmp_path / name).write_text(text, "utf-8", newline="")
-    assert read_manifest(tmp_path / name, "bucket", b"") == keys
+    assert read_manifest(tmp_path / name, "bucket", b"") == Manifest(("bucket",), keys)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,11 @@ def test_the_forms_of_a_list(tmp_path: Path, name: str, text: str, keys: list[by
     [
         (b"", b"", "names no key"),
         (b"\n{'source': ''}\n", b"", "names no key"),
-        (b"a\noss://other/b\n", b"", r"line 2 names the bucket 'other'"),
+        (b"oss://other/b\n", b"", r"names the bucket 'other', .* mount oss://other"),
+        (b"oss://other/b\na/1\n", b"a/", "names several buckets"),
+        (b"oss:///b\n", b"", "line 1 names the bucket ''"),
+        (b"oss://BIG/b\n", b"", "line 1 names the bucket 'BIG'"),
+        (b"a\noss://bucket.oss-cn-hangzhou.aliyuncs.com/b\n", b"", "line 2 lies at oss-cn-hangzhou.aliyuncs.com, this"),
         (b"a/1\nb/1\n", b"a/", r"line 2: b/1 does not lie below a/"),
         (b"a\n{broken\n", b"", "line 2 is neither JSON nor"),
         (b"{'size': 3}\n", b"", "line 1 has none of source"),
@@ -55,7 +61,37 @@ def test_the_forms_of_a_list(tmp_path: Path, name: str, text: str, keys: list[by
 def test_what_cannot_be_is_named(tmp_path: Path, text: bytes, prefix: bytes, said: str) -> None:
     (tmp_path / "list").write_bytes(text)
     with pytest.raises(ManifestError, match=said):
-        read_manifest(tmp_path / "list", "bucket", prefix)
+        read_manifest(tmp_path / "list", "bucket", prefix, "https://oss-cn-beijing.aliyuncs.com")
+
+
+def test_several_buckets_are_folders(tmp_path: Path) -> None:
+    lines = ["plain", "oss://bucket/a", "oss://bucket-x/a", "{'data': {'source': 'oss://other.oss-cn-beijing.aliyuncs.com/a'}}"]
+    (tmp_path / "list").write_text("\n".join(lines))
+    found = read_manifest(tmp_path / "list", "bucket", b"")
+    assert found.buckets == ("bucket", "bucket-x", "other")
+    assert found.keys == [b"bucket-x/a", b"bucket/a", b"bucket/plain", b"other/a"]
+
+
+@pytest.mark.parametrize(
+    ("mounted", "named", "same"),
+    [
+        ("https://oss-cn-beijing.aliyuncs.com", "oss-cn-beijing-internal.aliyuncs.com", True),
+        ("https://oss-cn-beijing-internal.aliyuncs.com", "oss-cn-beijing.aliyuncs.com", True),
+        ("https://oss-accelerate.aliyuncs.com", "oss-cn-beijing.aliyuncs.com", True),
+        ("http://127.0.0.1:9000", "oss-cn-beijing.aliyuncs.com", True),
+        ("https://data.example.com", "oss-cn-beijing.aliyuncs.com", True),
+        ("https://oss-cn-beijing.aliyuncs.com", "OSS-CN-BEIJING.aliyuncs.com", True),
+        ("https://bucket.oss-cn-beijing.aliyuncs.com:443/", "oss-cn-beijing2.aliyuncs.com", False),
+        ("oss-cn-beijing.aliyuncs.com", "oss-us-west-1.aliyuncs.com", False),
+    ],
+)
+def test_the_endpoint_of_a_source_is_that_of_the_mount(tmp_path: Path, mounted: str, named: str, same: bool) -> None:
+    (tmp_path / "list").write_text(f"oss://bucket.{named}/a\n")
+    if same:
+        assert read_manifest(tmp_path / "list", "bucket", b"", mounted).keys == [b"a"]
+        return
+    with pytest.raises(ManifestError, match="line 1 lies at"):
+        read_manifest(tmp_path / "list", "bucket", b"", mounted)
 
 
 def test_a_missing_list(tmp_path: Path) -> None:
@@ -67,9 +103,20 @@ def test_two_lists_have_two_digests() -> None:
     assert len({digest([b"a", b"b"]), digest([b"ab"]), digest([b"a"])}) == 3
 
 
+def parted(keys: Sequence[bytes], page_limit: int = 5) -> SeveralBuckets:
+    """These keys in buckets of their own, each named by the first component; one bucket with nothing in it."""
+    buckets = {key.split(b"/")[0] for key in keys} | {b"zzz"}
+    made = {
+        bucket.decode(): FakeLister([key[len(bucket) + 1 :] for key in keys if key.startswith(bucket + b"/")], 0.0, page_limit)
+        for bucket in sorted(buckets, key=lambda name: name + b"/")
+    }
+    return SeveralBuckets(made)
+
+
 @pytest.mark.parametrize("page", [1, 2, 7, 1000])
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_it_lists_as_a_bucket_with_these_keys_alone_would(page: int, share: float) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_it_lists_as_a_bucket_with_these_keys_alone_would(page: int, share: float, several: bool) -> None:
     chance = random.Random(page * 1000 + int(share * 100))
     there = [b"%s/%s%d" % (a, b, i) for a in (b"a", b"a-b", b"c/d") for b in (b"", b"x/", b"y-") for i in range(40)]
     wanted = sorted({key for key in there if chance.random() < share} | {b"a/missing", b"zzz/missing", b"a"})
@@ -77,7 +124,7 @@ def test_it_lists_as_a_bucket_with_these_keys_alone_would(page: int, share: floa
     async def main() -> None:
         real = FakeLister(there)
         alone = FakeLister([key for key in wanted if key in real.objects])
-        lister = ManifestLister(real, wanted)
+        lister = ManifestLister(parted(there) if several else real, wanted)
         for prefix in (b"", b"a/", b"c/", b"none"):
             starts = [b"", b"a/x/", b"a-b/9", b"c/d/x/3", b"zz"]
             for start in (start for start in starts if start.startswith(prefix) or not start):

@@ -201,6 +201,27 @@ def test_a_ttl_of_zero_asks_at_every_use(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_listing_is_as_old_as_its_oldest_page_until_its_ttl_has_run_out(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"d/x", b"e"])
+        async with running(lister, tmp_path, entry_ttl=10.0) as namespace:
+            assert namespace.listed(1) == (0, math.inf)
+            await list_all(namespace, 1)
+            listed = namespace.listed(1)
+            assert listed == (EPOCH * 10**9, 10.0)
+            jump(4)
+            assert namespace.listed(1).time_ns == listed.time_ns
+            assert namespace.listed(1).fresh_for == pytest.approx(6)
+            jump(6)
+            assert namespace.listed(1) == ((EPOCH + 10) * 10**9, math.inf)
+            jump(1)
+            assert namespace.listed(1) == ((EPOCH + 11) * 10**9, math.inf)
+            await list_all(namespace, 1)
+            assert namespace.listed(1) == ((EPOCH + 11) * 10**9, 10.0)
+
+    run(main)
+
+
 def test_infinite_ttls_never_ask_again(tmp_path: Path) -> None:
     async def main() -> None:
         lister = FakeLister([b"d/x"])

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ossmount.metadata import snapshot
 from ossmount.metadata.exporter import IncompleteError, open_export
+from ossmount.metadata.loader import LocalSnapshot
 from ossmount.metadata.namespace import TreeNamespace
-from ossmount.metadata.snapshot import Header, SnapshotError
+from ossmount.metadata.snapshot import File, Header, SnapshotError
 from ossmount.model import Found, ObjectInfo
 from tests.unit.metadata.fake_lister import EPOCH, FakeLister, running, soon, walk
 
@@ -40,8 +41,8 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, keys:
     objects = [o._replace(object_type="Symlink", storage_class="IA") if o.size % 3 == 1 else o for o in objects]
     header = snapshot.write(path, HEADER, objects)
     assert header == HEADER._replace(keys=len(objects))
-    assert snapshot.check(path) == header
-    assert [found for batch in snapshot.read(path, 7) for found in batch] == objects
+    assert snapshot.check(File(path)) == header
+    assert [found for batch in snapshot.read(File(path), 7) for found in batch] == objects
     assert [file.name for file in path.parent.iterdir()] == ["file"]
 
 
@@ -57,17 +58,17 @@ def test_every_damage_is_refused(tmp_path: Path) -> None:
     for data in damaged:
         path.write_bytes(data)
         with pytest.raises(SnapshotError, match=r"file (is|cannot)"):
-            snapshot.check(path)
+            snapshot.check(File(path))
     path.unlink()
     with pytest.raises(SnapshotError, match="cannot be read: No such file"):
-        snapshot.check(path)
+        snapshot.check(File(path))
 
 
 def test_entries_that_cannot_be_are_refused_although_the_checksum_is_right(tmp_path: Path) -> None:
     for keys in ([b"b", b"a"], [b"a", b"a"], [b"a" * 1024]):
         snapshot.write(tmp_path / "file", HEADER, [info(key) for key in keys])
         with pytest.raises(SnapshotError, match="cannot be"):
-            list(snapshot.read(tmp_path / "file", 10))
+            list(snapshot.read(File(tmp_path / "file"), 10))
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
@@ -98,14 +99,19 @@ def test_another_store_takes_it_over_and_asks_nothing(tmp_path: Path) -> None:
         header = await export(lister, tmp_path / "one", path)
         assert header.keys == len(lister.objects)
         assert header.time == pytest.approx(EPOCH, abs=60)
-        assert [o.key for batch in snapshot.read(path, 10**6) for o in batch] == lister.order
+        assert [o.key for batch in snapshot.read(File(path), 10**6) for o in batch] == lister.order
         async with running(FakeLister(lister.order), tmp_path / "three") as namespace:
             wanted = {name: (f.node.key, f.node.size, f.node.etag) for name, f in (await walk(namespace)).items()}
 
         nobody = FakeLister()
         for _ in range(2):  # the second time the store has it already
             async with running(
-                nobody, tmp_path / "two", snapshot=path, attr_ttl=math.inf, entry_ttl=math.inf, negative_ttl=math.inf
+                nobody,
+                tmp_path / "two",
+                snapshot=LocalSnapshot(File(path)),
+                attr_ttl=math.inf,
+                entry_ttl=math.inf,
+                negative_ttl=math.inf,
             ) as namespace:
                 found = await walk(namespace)
                 assert {name: (f.node.key, f.node.size, f.node.etag) for name, f in found.items()} == wanted
@@ -122,7 +128,9 @@ def test_a_part_of_a_snapshot_can_be_mounted(tmp_path: Path) -> None:
         lister = FakeLister([*TREE, *(b"train/3/%06d" % i for i in range(6_000))])
         await export(lister, tmp_path / "one", path)
         nobody = FakeLister()
-        async with running(nobody, tmp_path / "two", prefix=b"train/", snapshot=path, entry_ttl=math.inf) as namespace:
+        async with running(
+            nobody, tmp_path / "two", prefix=b"train/", snapshot=LocalSnapshot(File(path)), entry_ttl=math.inf
+        ) as namespace:
             assert len(await walk(namespace)) == 6_000 + 4
         assert nobody.requests == []
 
@@ -138,7 +146,7 @@ def test_what_was_listed_later_stays(tmp_path: Path) -> None:
         async with running(lister, tmp_path / "two") as namespace:
             assert list(await walk(namespace)) == [b"b", b"c"]
             old = await soon(namespace.lookup(1, b"b"))
-            assert await namespace.load(path) == 2
+            assert await namespace.load(LocalSnapshot(File(path))) == 2
             assert list(await walk(namespace)) == [b"b", b"c"]
             new: object = await soon(namespace.lookup(1, b"b"))
             assert isinstance(new, Found)

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from ossmount.errors import Unavailable
-from ossmount.metadata import records, store
+from ossmount.metadata import mapped, records, store
 from ossmount.metadata.pages import split_page
 from ossmount.metadata.store import ROOT, Store
 from ossmount.metadata.transaction import Change, Transaction
@@ -54,7 +54,7 @@ def opened(directory: Path, **more: object) -> Iterator[Store]:
         it.close()
 
 
-def writing(it: Store, main: Callable[[], Awaitable[None]]) -> None:
+def writing(it: Store, main: Callable[[], Awaitable[object]]) -> None:
     async def run() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(it.run)
@@ -306,5 +306,37 @@ def test_foreign_identities_have_stores_of_their_own(tmp_path: Path) -> None:
             other.close()
         os.replace(one.path, tmp_path / "moved")
     with lmdb.open(str(tmp_path / "moved"), readonly=True, max_dbs=8) as env:
-        assert env.stat()["entries"] == 4
+        assert env.stat()["entries"] == 5
     assert store.MAP_SIZE > 1 << 30
+
+
+def mapped_of(it: Store) -> int:
+    """Resident bytes of the store's file in this process."""
+    total, found = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            found = line.endswith(f"{it.path}/data.mdb")
+        elif found and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+def test_what_is_mapped_of_the_file_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [b"%06d" % number for number in range(20_000)]
+    with opened(tmp_path) as it:
+        fill(it, keys)
+    with opened(tmp_path) as it:
+        monkeypatch.setattr(mapped, "_EVERY", 1)
+        assert names(it) == keys
+        whole = mapped_of(it)
+        assert whole > 1 << 20
+        monkeypatch.setattr(mapped, "MOST", 0)
+        assert it.children(ROOT, keys[0]).file is not None
+        assert mapped_of(it) < whole / 2
+        with it.scan(ROOT, b"") as (_, rows):  # a read between two rows must not take the file from under the scan
+            read = [name for name, _, _ in rows if it.children(ROOT, name).file is not None]
+        assert read == keys
+        assert mapped_of(it) > whole / 2
+        writing(it, lambda: it.write(lambda transaction: transaction.note(b"name", b"data")))
+        assert mapped_of(it) < whole / 2
+        assert names(it) == keys

@@ -11,14 +11,13 @@ import trio.testing
 
 from ossmount.errors import Unavailable
 from ossmount.metadata import walks
-from ossmount.metadata.interface import Named
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.metadata.walks import MOST
 from ossmount.model import Absent, Found, Kind
-from tests.unit.metadata.fake_lister import FakeLister, list_all, running, soon
+from tests.unit.metadata.fake_lister import FakeLister, Row, list_all, running, soon
 
 
-async def directories(namespace: TreeNamespace, path: bytes) -> list[Named]:
+async def directories(namespace: TreeNamespace, path: bytes) -> list[Row]:
     """What a walk does first: looks the folder up and lists it."""
     parent = 1
     for name in path.split(b"/"):
@@ -128,7 +127,7 @@ def test_a_failure_ahead_harms_nobody(tmp_path: Path) -> None:
     trio.run(main)
 
 
-async def retried(ask: object) -> list[Named]:
+async def retried(ask: object) -> list[Row]:
     for _ in range(6):
         try:
             return await ask()  # type: ignore[operator,no-any-return]

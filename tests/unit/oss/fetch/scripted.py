@@ -23,6 +23,7 @@ from ossmount.errors import OssMountError
 from ossmount.model import Version
 from ossmount.oss.fetch.pool import FetchPool
 from ossmount.oss.interface import FetchRequest
+from ossmount.oss.rates.rates import Rates
 
 #: Instead of bytes: end the connection, break it, or say nothing until the server stops.
 CLOSE: Final = "close"
@@ -258,6 +259,7 @@ def fetch_all(
     workers: int = 1,
     connections: int = 16,
     environment: dict[str, str] | None = None,
+    rates: Rates | None = None,
     during: Callable[[FetchPool, list[int]], object] | None = None,
 ) -> dict[str, object]:
     """Fetches everything at once through a pool of its own, fills in what became of it, and returns the pool's facts.
@@ -266,7 +268,7 @@ def fetch_all(
     """
     slab = Slab(wanted)
     try:
-        facts = trio.run(_fetch_all, config, wanted, slab, FetchConfig(workers, connections), environment or {}, during)
+        facts = trio.run(_fetch_all, config, wanted, slab, FetchConfig(workers, connections), environment or {}, rates, during)
         for index, item in enumerate(wanted):
             item.received = slab.content(index)
         assert slab.guards_intact()
@@ -281,9 +283,10 @@ async def _fetch_all(
     slab: Slab,
     fetch_config: FetchConfig,
     environment: dict[str, str],
+    rates: Rates | None,
     during: Callable[[FetchPool, list[int]], object] | None,
 ) -> dict[str, object]:
-    pool = FetchPool(config, fetch_config, slab.fd, slab.size, environment=environment)
+    pool = FetchPool(config, fetch_config, slab.fd, slab.size, rates=rates, environment=environment)
     finished = trio.Event()
     left = len(wanted)
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import trio
 
 import ossmount
 from ossmount.config import Credentials, FetchConfig
 from ossmount.errors import Changed, Denied, Unavailable
 from ossmount.oss.fetch.pool import FetchPool
-from tests.unit.oss.fetch.scripted import CREDENTIALS, Action, Request, Wanted, fetch_all, head, honest, serving, source
+from tests.unit.oss.fetch.scripted import (
+    CREDENTIALS,
+    Action,
+    Request,
+    Wanted,
+    fetch_all,
+    head,
+    honest,
+    serving,
+    source,
+    wait_until,
+)
 
 
 def _data(size: int, seed: int = 1) -> bytes:
@@ -53,6 +68,34 @@ def test_connections_are_kept_and_bounded() -> None:
     assert facts["outstanding"] == 0
 
 
+def test_fewer_connections_may_be_used_while_it_runs() -> None:
+    """Also by a process that takes over from one that died."""
+    data = _data(5_000)
+    release = threading.Event()
+
+    def script(request: Request) -> list[Action]:
+        return [release, honest(data, "E1", request)]
+
+    with serving(script) as server:
+
+        def look(pool: FetchPool, _numbers: list[int]) -> None:
+            wait_until(lambda: len(server.requests) == 16)
+            trio.from_thread.run_sync(pool.allow, 3)
+            os.kill(pool.pids()[0], signal.SIGKILL)
+            wait_until(lambda: len(server.requests) >= 19)
+            time.sleep(0.2)  # in front of what must not come
+            seen.append(len(server.requests))
+            trio.from_thread.run_sync(pool.allow, 1000)
+            wait_until(lambda: len(server.requests) == 32)
+            release.set()
+
+        seen: list[int] = []
+        wanted = [Wanted(b"%d" % number, data) for number in range(40)]
+        fetch_all(source(server.url), wanted, connections=16, during=look)
+    assert all(item.right for item in wanted)
+    assert seen == [19]
+
+
 def test_an_object_that_changed_is_told() -> None:
     data = _data(1_000)
     with serving(lambda request: [honest(data, "E2", request)]) as server:
@@ -72,6 +115,32 @@ def test_progress_of_ranges_only() -> None:
     assert wanted[0].progress == []
     assert wanted[1].progress == sorted(wanted[1].progress)
     assert all(0 < received < wanted[1].length for received in wanted[1].progress)
+
+
+def test_progress_of_readahead_once_a_reader_waits_for_it() -> None:
+    data = _data(4 << 20)
+    rest = threading.Event()
+    half = 2 << 20
+
+    def script(request: Request) -> list[Action]:
+        answer = honest(data, "E1", request)
+        if request.key == b"ahead":
+            return [answer[:half], rest, answer[half:]]
+        wait_until(lambda: any(other.key == b"ahead" for other in server.requests))
+        return [answer]
+
+    def promote(pool: FetchPool, numbers: list[int]) -> None:
+        wait_until(lambda: wanted[1].calls == 1)  # by then some of the other one has come as well
+        assert wanted[0].progress == []
+        trio.from_thread.run_sync(pool.promote, numbers[0])
+        wait_until(lambda: bool(wanted[0].progress))
+        rest.set()
+
+    with serving(script) as server:
+        wanted = [Wanted(b"ahead", data, start=1, demand=False), Wanted(b"now", data, start=1)]
+        fetch_all(source(server.url), wanted, during=promote)
+    assert all(item.right for item in wanted)
+    assert all(0 < received < wanted[0].length for received in wanted[0].progress)
 
 
 def test_an_etag_that_no_header_can_carry() -> None:

@@ -64,6 +64,22 @@ def test_a_fetch_that_kills_every_process_fails() -> None:
     assert wanted[0].calls == 1
 
 
+def test_what_only_waited_for_a_connection_survives_any_number_of_deaths() -> None:
+    """One connection: the first fetch dies with three processes, the others are still in the queue then."""
+    with serving(lambda request: [HANG if request.key == b"poison" else honest(DATA, "E1", request)]) as server:
+
+        def kill(pool: FetchPool, _numbers: list[int]) -> None:
+            for deaths in range(3):
+                wait_until(lambda deaths=deaths: len(server.requests) == deaths + 1)  # type: ignore[misc]
+                os.kill(pool.pids()[0], signal.SIGKILL)
+
+        wanted = [Wanted(b"poison", DATA), *(Wanted(b"%d" % number, DATA) for number in range(50))]
+        facts = fetch_all(source(server.url), wanted, connections=1, during=kill)
+    assert isinstance(wanted[0].failure, Unavailable)
+    assert [item.key for item in wanted[1:] if not item.right] == []
+    assert facts["restarts"] == 3
+
+
 def test_a_stuck_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is frozen before it is given anything, so that only its end can bring an answer."""
     monkeypatch.setattr(slot, "_STUCK", 0.2)

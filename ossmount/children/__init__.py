@@ -1,0 +1,1 @@
+"""The processes that the daemon starts beside itself: how they begin and how they end."""

@@ -1,0 +1,117 @@
+"""The learned rate against a simulated ceiling, in simulated time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+
+import pytest
+
+from ossmount.oss.rates.pace import Pace
+
+
+class Ceiling:
+    """Takes so many requests a second, in buckets of a tenth of a second."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._bucket = (-1, 0)
+
+    def takes(self, now: float) -> bool:
+        tenth = int(now * 10)
+        count = self._bucket[1] if self._bucket[0] == tenth else 0
+        self._bucket = (tenth, count + 1)
+        return count < self.rate / 10
+
+
+class Client:
+    """Asks at most at the learned rate, and would like to ask `asked` times a second."""
+
+    def __init__(self, ceiling: Ceiling, *, asked: float = 4000.0, latency: float = 0.0) -> None:
+        self.pace = Pace(0.0)
+        self.ceiling = ceiling
+        self.asked = asked
+        self.latency = latency
+        self._now = 0.0
+        self._next = 0.0
+
+    def run(self, seconds: float) -> tuple[int, int]:
+        """(taken, throttled) requests of so many seconds."""
+        taken = throttled = 0
+        answers: deque[tuple[float, bool]] = deque()
+        begin = self._now
+        for step in range(int(seconds * self.asked)):
+            self._now = now = begin + step / self.asked
+            while answers and answers[0][0] <= now:
+                _, good = answers.popleft()
+                self.pace.answered(good, not good, now)
+            if now < self._next:
+                continue
+            self._next = max(self._next, now - 0.02) + 1 / self.pace.rate
+            good = self.ceiling.takes(now)
+            taken += good
+            throttled += not good
+            answers.append((now + self.latency, good))
+        return taken, throttled
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.05])
+@pytest.mark.parametrize("rate", [50.0, 500.0, 2000.0])
+def test_a_ceiling_is_used_to_nine_tenths_with_few_refusals(rate: float, latency: float) -> None:
+    client = Client(Ceiling(rate), latency=latency, asked=2 * rate)
+    client.run(5.0)
+    taken, throttled = client.run(40.0)
+    assert taken >= 0.9 * rate * 40
+    assert throttled <= 0.1 * taken
+
+
+def test_it_falls_at_once_and_grows_by_equal_steps() -> None:
+    client = Client(Ceiling(500.0))
+    client.run(2.0)
+    rates = []
+    for _ in range(8):
+        client.run(0.5)
+        rates.append(client.pace.rate)
+    steps = [after - before for before, after in itertools.pairwise(rates) if after > before]
+    assert max(steps) == pytest.approx(min(steps), rel=0.05)
+    assert rates[0] == pytest.approx(0.95 * 500, rel=0.1)
+
+
+def test_single_refusals_slow_nothing_down() -> None:
+    pace = Pace(0.0)
+    for number in range(1, 100_000):
+        pace.answered(number % 10 != 0, number % 10 == 0, number / 1000)
+    assert pace.rate == math.inf
+
+
+def test_no_limit_before_the_first_refusal() -> None:
+    client = Client(Ceiling(math.inf))
+    assert client.run(5.0) == (20_000, 0)
+    assert client.pace.rate == math.inf
+
+
+def test_a_lifted_ceiling_is_left_behind() -> None:
+    client = Client(Ceiling(500.0), asked=1000.0)
+    client.run(5.0)
+    assert client.pace.rate < 700.0
+    client.ceiling = Ceiling(math.inf)
+    client.run(14.0)
+    assert client.pace.rate > 1000.0
+
+
+def test_nothing_gets_through_and_then_everything() -> None:
+    client = Client(Ceiling(0.0))
+    client.run(10.0)
+    assert 1.0 <= client.pace.rate < 10.0
+    client.ceiling = Ceiling(math.inf)
+    taken, _ = client.run(40.0)
+    assert taken > 20_000
+
+
+def test_it_is_forgotten_when_less_is_asked_for() -> None:
+    client = Client(Ceiling(500.0))
+    client.run(5.0)
+    client.asked = 20.0
+    client.run(60.0)
+    assert client.pace.rate == math.inf
