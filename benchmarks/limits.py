@@ -51,4 +51,4 @@ def _null(name: str, channel: str) -> CommandPeer:
 
 
 def known() -> list[Peer]:
-    return [_null("null", "kernel"), _null("null-pyfuse3", "pyfuse3"), RawPeer(), LocalPeer()]
+    return [_null("null", "kernel"), _null("null-pyfuse3", "pyfuse3"), _null("null-bare", "bare"), RawPeer(), LocalPeer()]

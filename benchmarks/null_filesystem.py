@@ -134,6 +134,9 @@ class BareLoop:
     def invalidate_node(self, node: int) -> None:
         raise NotImplementedError
 
+    async def known(self, nodes: Sequence[int]) -> Sequence[int]:
+        return nodes
+
     def after_invalidations(self, then: Callable[[], None]) -> None:
         raise NotImplementedError
 

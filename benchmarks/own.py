@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import mounts
 from benchmarks.access import Place
 from benchmarks.peers import MOUNT_LIMIT, Mounted, MountFailed, Target, environment
-from benchmarks.processes import CHECKOUT, kill_when_left, own_environment
+from benchmarks.processes import CHECKOUT, end, kill_when_left, own_environment
 
 UMOUNT_LIMIT = 30.0  # seconds
 
@@ -27,7 +27,7 @@ class OwnPeer:
 
     name: str
     options: tuple[str, ...] = ()
-    kind: str = "mount"
+    kind: str = "own"
 
     def missing(self) -> str:
         return "" if Path("/dev/fuse").exists() else "/dev/fuse is not there: load the kernel's fuse module"
@@ -52,7 +52,7 @@ class OwnPeer:
             pids += _pids(_ossmount(["status", mountpoint, "--json"], variables, MOUNT_LIMIT).stdout)
             if not pids:
                 raise MountFailed("ossmount status --json names no pids")
-            yield Mounted(Place(mountpoint), lambda: pids, seconds)
+            yield Mounted(Place(mountpoint), lambda: pids, seconds, lambda keys: _telling(target, variables, keys))
 
     def _unmount(self, target: Target, variables: Mapping[str, str], pids: list[int]) -> None:
         if mounts.device_of(target.mountpoint):
@@ -60,6 +60,28 @@ class OwnPeer:
                 _ossmount(["umount", str(target.mountpoint)], variables, UMOUNT_LIMIT)
         mounts.abort(target.mountpoint)
         kill_when_left(pids, UMOUNT_LIMIT)
+
+
+@contextlib.contextmanager
+def _telling(target: Target, variables: Mapping[str, str], keys: Sequence[str]) -> Iterator[None]:
+    """Somebody tells the order with ossmount.hints while the context lasts."""
+    order = target.scratch / "order"
+    order.write_text("".join(f"{key}\n" for key in keys))
+    telling = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.telling", str(target.mountpoint), str(order)],
+        env=dict(variables),
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert telling.stdout is not None
+        if telling.stdout.readline() != b"telling\n":
+            raise RuntimeError("the mount cannot be told the order; the messages stand above")
+        yield
+    finally:
+        end(telling)
 
 
 def _ossmount(arguments: list[str], variables: Mapping[str, str], limit: float) -> subprocess.CompletedProcess[str]:

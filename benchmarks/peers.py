@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +41,17 @@ class Target(NamedTuple):
     data: Path  # the folder that the store serves
 
 
+def _cannot_be_told(keys: Sequence[str]) -> AbstractContextManager[None]:
+    raise RuntimeError("it cannot be told what will be read")
+
+
 class Mounted(NamedTuple):
     """A system that can be read now."""
 
     place: Place
     pids: Callable[[], list[int]]  # its own processes; their descendants are found by whoever measures
     seconds: float  # from the start of its command to the first answer
+    tell: Callable[[Sequence[str]], AbstractContextManager[None]] = _cannot_be_told  # the order in which keys are read
 
 
 class Peer(Protocol):
@@ -55,7 +60,7 @@ class Peer(Protocol):
 
     @property
     def kind(self) -> str:
-        """mount, gets (no file system: plain GETs) or local (no store either)."""
+        """mount, own (the same, ours), gets (no file system: plain GETs) or local (no store either)."""
         ...
 
     def missing(self) -> str:

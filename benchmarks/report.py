@@ -12,8 +12,8 @@ from benchmarks.rounds import Measurement
 from benchmarks.scenarios import SCENARIOS
 
 OURS = "ossmount"
-LIMITS = ("null", "null-pyfuse3", "raw", "local")  # not rivals: what the machine can do at all
-EVERYWHERE = ("local", "null", "null-pyfuse3")  # measured once, shown beside every network
+LIMITS = ("null", "null-pyfuse3", "null-bare", "raw", "local")  # not rivals: what the machine can do at all
+EVERYWHERE = ("local", "null", "null-pyfuse3", "null-bare")  # measured once, shown beside every network
 COLUMNS = ("ossmount", "ossmount-pyfuse3", "rclone", "rclone-tuned", "s3fs")  # first, in this order
 
 

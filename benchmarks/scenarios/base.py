@@ -13,12 +13,13 @@ from benchmarks.data import BUCKET, Scale, train_key, train_sizes
 from benchmarks.peers import Mounted
 from benchmarks.worker import Task
 
-MOUNT, GETS, LOCAL, NULL = "mount", "gets", "local", "null"  # kinds of peers
-BUCKET_MOUNTS = frozenset({MOUNT})
-MOUNTS = frozenset({MOUNT, NULL})
-DATA = frozenset({MOUNT, LOCAL})  # files that hold the data
-FILES = frozenset({MOUNT, LOCAL, NULL})
-ALL = frozenset({MOUNT, GETS, LOCAL, NULL})
+MOUNT, OWN, GETS, LOCAL, NULL = "mount", "own", "gets", "local", "null"  # kinds of peers
+TOLD = frozenset({OWN})  # those that can be told what will be read
+BUCKET_MOUNTS = frozenset({MOUNT, OWN})
+MOUNTS = BUCKET_MOUNTS | {NULL}
+DATA = BUCKET_MOUNTS | {LOCAL}  # files that hold the data
+FILES = DATA | {NULL}
+ALL = FILES | {GETS}
 NULL_FILES, NULL_SIZE = 10_000, 110_000  # what the null file system is started with
 
 

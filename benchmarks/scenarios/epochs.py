@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.access import Place, source
 from benchmarks.crew import Outcome
-from benchmarks.scenarios.base import ALL, DATA, FILES, MOUNTS, Context, Phase, Scenario, epoch_order, rate, shares
+from benchmarks.scenarios.base import ALL, DATA, FILES, MOUNTS, TOLD, Context, Phase, Scenario, epoch_order, rate, shares
 from benchmarks.worker import Record
 
 
@@ -72,12 +72,17 @@ def walk(place: Place, arguments: dict[str, Any], record: Record) -> None:
         record.operations += len(names)
 
 
-def _read(plain: bool, *, whole: bool = False) -> Any:
+def _read(plain: bool, *, whole: bool = False, alone: bool = False) -> Any:
     def measure(context: Context) -> Outcome:
-        order = shares(epoch_order(context, whole=whole), context.scale.readers)
+        order = shares(epoch_order(context, whole=whole), 1 if alone else context.scale.readers)
         return context.run(f"{__name__}:read_files", [{"files": each, "plain": plain} for each in order])
 
     return measure
+
+
+def _read_told(context: Context) -> Outcome:
+    with context.mounted.tell([key for key, _ in epoch_order(context)]):
+        return _read(False)(context)  # type: ignore[no-any-return]
 
 
 def _walk(context: Context) -> None:
@@ -117,6 +122,24 @@ SCENARIOS = (
         rate("files"),
         ("train",),
         (Phase("cold", _read(True), FILES), *_phases(_read(True))[1:]),
+    ),
+    Scenario(
+        "epoch-alone",
+        "small files in random order, one reader; warm also with open()",
+        rate("files"),
+        ("train",),
+        (
+            Phase("cold", _read(False, alone=True), FILES),
+            Phase("warm", _read(False, alone=True), FILES),
+            Phase("open()", _read(True, alone=True), FILES),
+        ),
+    ),
+    Scenario(
+        "epoch-told",
+        "small files in random order, the order told (ossmount.hints)",
+        rate("files"),
+        ("train",),
+        (Phase("cold", _read_told, TOLD), Phase("warm", _read(False), TOLD)),
     ),
     Scenario(
         "epoch-all",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
@@ -35,6 +35,15 @@ class Taken(NamedTuple):
     fd: int  # the same open device that the other one read from
     agreement: Mapping[str, Any]  # what INIT agreed, as that daemon gave it to Succession.keep()
     after_death: bool  # the other one died, and did not leave
+
+
+@runtime_checkable
+class Leaver(Protocol):
+    """A channel whose connection another daemon can go on with."""
+
+    def leave(self) -> None:
+        """Ends serving without ending the connection; what is in hand is answered first."""
+        ...
 
 
 class Succession(Protocol):
@@ -76,6 +85,10 @@ class Channel(Kernel, Protocol):
 
     def unmount(self) -> None:
         """Detaches the mount (also a busy one, lazily) so that serve() ends. Idempotent, never blocks for a reader."""
+        ...
+
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        """Of these nodes those that the kernel may still name; all of them when it cannot be asked."""
         ...
 
     def facts(self) -> dict[str, object]:

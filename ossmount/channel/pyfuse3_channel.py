@@ -19,7 +19,7 @@ import os
 import select
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pyfuse3
 import trio
@@ -78,6 +78,9 @@ class Pyfuse3Channel:
 
     def after_invalidations(self, then: Callable[[], None]) -> None:
         self._notifier.after_entries(then)
+
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        return await self._notifier.known(nodes)
 
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {

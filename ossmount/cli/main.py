@@ -17,6 +17,7 @@ from ossmount.exit_codes import MEANINGS, CommandError, ExitCode
 COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("ossmount.cli.mount", "mount a bucket, or a folder of it, as a folder"),
     "umount": ("ossmount.cli.umount", "unmount, also when the daemon of the mount is dead"),
+    "restart": ("ossmount.cli.restart", "replace the daemon of a mount, for new code or options, while it is read"),
     "status": ("ossmount.cli.status", "show what is mounted, with which options, and its counters"),
     "refresh": ("ossmount.cli.refresh", "make a mount see changes in the bucket now"),
     "cache": ("ossmount.cli.cache", "list, measure, verify, prune or clear the cache on local disks"),

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to mount")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty folder")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options of a mount, as flags and behind -o."""
     parser.add_argument(
         "-o", dest="mount_options", metavar="NAME[=VALUE],...", action="append", default=[], help="options in mount(8)'s form"
     )
@@ -59,20 +64,28 @@ def add_option(section: argparse._ActionsContainer, option: Option[Any]) -> None
         section.add_argument(option.flag, dest=destination, metavar=option.unit.metavar, help=text)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def given_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """What was written for each option that was given as a flag."""
     flags = {option.name: getattr(arguments, f"option_{option.name}") for option in OPTIONS}
+    return {name: text for name, text in flags.items() if text is not None}
+
+
+def run(arguments: argparse.Namespace) -> int:
     try:
         for warning in misspelled(os.environ):
             print(f"ossmount: {warning}", file=sys.stderr)
-        written = {name: text for name, text in flags.items() if text is not None}
-        settings = Settings(gather(written, arguments.mount_options, os.environ))
+        settings = Settings(gather(given_options(arguments), arguments.mount_options, os.environ))
         source = parse_source(arguments.source)
     except UsageError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
     _check_descriptor(settings)
     order = _order(source, arguments.mountpoint, settings)
-    return _foreground(order) if arguments.foreground else _background(order)
+    if not arguments.foreground:
+        return _background(order)
+    from ossmount.daemon.choice import why_no_keeper
+
+    return _foreground(order) if why_no_keeper(settings) else _foreground_with_keeper(order)
 
 
 def _order(source: Source, mountpoint: str, settings: Settings) -> Order:
@@ -109,6 +122,15 @@ def _foreground(order: Order) -> int:
     except BaseException as failure:
         raise command_error(failure) from None
     return ExitCode.OK
+
+
+def _foreground_with_keeper(order: Order) -> int:
+    """This process becomes the keeper: what a supervisor watches is the process that does not die."""
+    from ossmount.daemon.background import environment
+    from ossmount.daemon.keeping import become_keeper
+
+    become_keeper(order, environment(os.environ))
+    raise AssertionError("execve() has returned")
 
 
 def _background(order: Order) -> int:

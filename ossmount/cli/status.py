@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if status is None:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
     print(json.dumps(status, indent=2) if arguments.json else text_of(status))
-    return ExitCode.NOT_MOUNTED if status["state"] == "dead" else ExitCode.OK
+    return ExitCode.NOT_MOUNTED if status["state"] in ("dead", "failed") else ExitCode.OK
 
 
 def _all(registry: Registry, as_json: bool) -> int:
@@ -49,11 +49,14 @@ def _all(registry: Registry, as_json: bool) -> int:
 def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
     """What is known of a mount; None when nothing is left of it (its record is removed then).
 
-    state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); dead (the daemon
-    is gone, the broken mount is still there).
+    state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); restarting (the
+    keeper starts another daemon); failed (it has given that up: everything is EIO); dead (the daemon is gone, the broken mount
+    is still there).
     """
     mounted = find_mount(record.mountpoint) is not None
     base = {"source": record.source, "mountpoint": record.mountpoint, "daemon_pid": record.pid, "log": record.log}
+    if record.kept() and not record.runs():
+        return {**base, **_ask_keeper(record)}
     if not record.alive():
         if mounted:
             return {**base, "state": "dead", "problem": f"its daemon is gone: ossmount umount {record.mountpoint}"}
@@ -62,10 +65,23 @@ def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
     try:
         answer = ask(record.socket, "status", timeout=_PATIENCE)
     except ControlError as error:
-        if not record.alive():
+        if not record.runs():
             return look_at(registry, record)
         return {**base, "state": "silent", "problem": str(error), "uptime": round(time.time() - record.started, 3)}
     return {"state": "serving" if mounted else "detached", **answer}
+
+
+def _ask_keeper(record: Record) -> dict[str, Any]:
+    """Of a mount whose last daemon has ended."""
+    keeper = {"keeper_pid": record.keeper_pid}
+    try:
+        answer = ask(record.keeper_socket, "status", timeout=_PATIENCE)
+    except ControlError as error:
+        return {**keeper, "state": "restarting", "problem": f"its daemon is gone, and the keeper cannot be asked: {error}"}
+    if answer["state"] == "failed":
+        advice = f"ossmount restart {record.mountpoint} tries again, ossmount umount takes it away"
+        return {**keeper, "state": "failed", "problem": f"{answer['problem']}; {advice}"}
+    return {**keeper, "state": "restarting", "problem": "its daemon is gone, another one is being started"}
 
 
 def text_of(status: dict[str, Any], *, short: bool = False) -> str:
@@ -80,8 +96,10 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
     workers = ", ".join(map(str, status["fetch_pids"])) or "none"
     lines += [
         f"  channel   {status['channel']}: {status['channel_reason']}",
-        f"  daemon    {status['daemon_pid']}, fetch processes {workers}",
+        f"  daemon    {status['daemon_pid']}, fetch processes {workers}, keeper {status['keeper_pid'] or 'none'}",
         f"  log       {status['log'] or 'the terminal'}",
+        f"  memory    {memory_text(status['facts'].get('memory', {}))}",
+        f"  limits    {limits_text(status['facts'].get('rates', {}))}",
         "  counters",
         *_tree(status["counters"], "    "),
         "  options",
@@ -90,6 +108,36 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         lines.append(f"    {name} = {option['value'] or 'none'}  ({option['origin']})")
     lines += ["  details", *_tree(status["facts"], "    ")]
     return "\n".join(lines)
+
+
+def memory_text(facts: dict[str, Any]) -> str:
+    """How much memory file data may take, and why it is not more."""
+    if not facts:
+        return "unknown"
+    may = f"{_size(facts['slab'])} for file data"
+    if facts["reason"]:
+        may += f" instead of {_size(facts['limit'])} ({facts['reason']}"
+        may += ")" if facts["look_ahead"] else "; no whole files are fetched ahead)"
+    used = f"{_size(facts['used_slab'])} in use, {_size(facts['used_beside'])} beside it"
+    return f"{may}, {used}; {_size(facts['available'])} of {_size(facts['total'])} available"
+
+
+def limits_text(facts: dict[str, Any]) -> str:
+    """What is asked of OSS in a second at most, by the user's will and by OSS's."""
+    said = [f"{facts['limit_requests']:,} requests/s"] if facts.get("limit_requests") else []
+    said += [f"{_size(facts['limit_bandwidth'])}/s"] if facts.get("limit_bandwidth") else []
+    text = ", ".join(said) or "none"
+    if facts.get("learned_requests"):
+        text += f"; OSS refuses more than {facts['learned_requests']:,.0f} requests/s"
+    waiting = facts.get("wanted_requests", 0)
+    return text + (f"; {waiting:,} requests wait" if waiting else "")
+
+
+def _size(size: float) -> str:
+    """Bytes as people say them: 512 MiB, 1.5 GiB."""
+    if size < 1 << 30:
+        return f"{size / (1 << 20):.0f} MiB"
+    return f"{size / (1 << 30):.3g} GiB"
 
 
 def _tree(values: dict[str, Any], indent: str) -> list[str]:

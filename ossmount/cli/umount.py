@@ -103,12 +103,15 @@ def _wait(record: Record) -> None:
 
 
 def _end(record: Record) -> None:
-    """Ends a daemon: asked, asked not to wait for readers, killed."""
+    """Ends a daemon: asked, asked not to wait for readers, killed; and its keeper, which knows what comes after a daemon."""
     for number, limit in ((signal.SIGTERM, 0.1), (signal.SIGTERM, _FORCE), (signal.SIGKILL, _FORCE)):
         if not record.alive():
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(record.pid, number)
+        kill = number == signal.SIGKILL
+        targets = [record.keeper_pid] * (record.kept() and (kill or not record.runs())) + [record.pid] * record.runs()
+        for pid in targets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         deadline = time.monotonic() + limit
         while record.alive() and time.monotonic() < deadline:
             time.sleep(0.005)

@@ -26,10 +26,24 @@ class Record:
     started: float  # seconds since the epoch
     socket: str
     log: str  # "" when the daemon logs to a terminal
+    keeper_pid: int = 0  # 0: there is none
+    keeper_started: int = 0
+    keeper_socket: str = ""
 
     def alive(self) -> bool:
+        """Whether somebody still serves the mount: the daemon, or a keeper that starts another one."""
+        return self.runs() or self.kept()
+
+    def runs(self) -> bool:
         """Whether the daemon still runs."""
         return process_start(self.pid) == self.pid_started
+
+    def kept(self) -> bool:
+        """Whether the keeper still runs."""
+        return self.keeper_pid > 0 and process_start(self.keeper_pid) == self.keeper_started
+
+    def sockets(self) -> list[str]:
+        return [path for path in (self.socket, self.keeper_socket) if path]
 
 
 def process_start(pid: int) -> int | None:
@@ -57,19 +71,21 @@ class Registry:
         return self._directory / (name + suffix)
 
     def write(self, record: Record) -> None:
-        """Atomically, and readable by its owner only. Takes the place of a daemon that was killed."""
+        """Atomically, and readable by its owner only. Takes the place of a daemon or keeper that was killed."""
         previous = self.find(record.mountpoint)
-        if previous is not None and not previous.alive():
-            self.remove(previous)
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".record-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(asdict(record), file)
         os.replace(temporary, self.path(record.mountpoint, ".json"))
+        if previous is not None:
+            for path, alive in ((previous.socket, previous.runs()), (previous.keeper_socket, previous.kept())):
+                if path and not alive and path not in record.sockets():
+                    Path(path).unlink(missing_ok=True)
 
     def remove(self, record: Record) -> None:
         """Forgets a mount and its socket. The log stays, and so does the record of a daemon that took its place."""
-        with contextlib.suppress(FileNotFoundError):
-            Path(record.socket).unlink()
+        for path in record.sockets():
+            Path(path).unlink(missing_ok=True)
         if self.find(record.mountpoint) == record:
             self.path(record.mountpoint, ".json").unlink()
 

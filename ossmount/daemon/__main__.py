@@ -1,4 +1,7 @@
-"""The process of a background daemon: `python -m ossmount.daemon SOURCE MOUNTPOINT DESCRIPTOR`, its order on stdin."""
+"""The process of a background daemon: `python -m ossmount.daemon SOURCE MOUNTPOINT REPORT KEEPER`, its order on stdin.
+
+REPORT is the descriptor on which it reports to the command, KEEPER that of the socket to its keeper; -1 where there is none.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from ossmount.exit_codes import ExitCode
 
 def main() -> int:
     reporter = Reporter(int(sys.argv[3]))
+    kept = None
     try:
         # Loaded here: importing takes a moment, and a failure to import must reach the user too. Without the garbage
         # collector, which would look through all modules again and again (a tenth of the time) and has nothing to find.
         gc.disable()
+        from ossmount.daemon.kept import Kept
         from ossmount.daemon.run import run_mount
 
         order = Order.from_json(sys.stdin.buffer.read().decode())
@@ -25,13 +30,17 @@ def main() -> int:
         os.close(null)
         os.chdir("/")
         gc.enable()
-        run_mount(order, os.environ, lambda: reporter.report(Report(ExitCode.OK)))
+        keeper = int(sys.argv[4])
+        kept = Kept(keeper) if keeper >= 0 else None
+        run_mount(order, os.environ, lambda: reporter.report(Report(ExitCode.OK)), kept)
     except BaseException as failure:
         from ossmount.daemon.failures import command_error
 
         error = command_error(failure)
         print(f"ossmount: {error.message}", file=sys.stderr)
         reporter.report(Report(error.code, error.message))
+        if kept is not None:
+            kept.refuse(error.message)
         return error.code
     return ExitCode.OK
 

@@ -6,14 +6,15 @@ import os
 import signal
 import site
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import ossmount
 from ossmount.control.registry import Registry
+from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.handshake import receive
+from ossmount.daemon.keeping import daemon_words, keeper_words, plan_of
 from ossmount.daemon.logs import open_log
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
@@ -23,12 +24,13 @@ _END = 30.0  # seconds that a daemon may take to end when the command is interru
 
 
 def start_daemon(order: Order, environ: Mapping[str, str]) -> int:
-    """Starts a daemon and waits until its mount answers; its pid. Raises CommandError; then the daemon is gone too."""
+    """Starts a daemon, or its keeper, and waits until the mount answers; its pid. Raises CommandError; then it is gone too."""
     log = Registry(order.state).path(order.mountpoint, ".log")
     order = replace(order, log=str(log))
     read_end, write_end = os.pipe()
     try:
-        process = _spawn(order, environ, log, write_end)
+        start = _spawn_daemon if why_no_keeper(order.settings) else _spawn_keeper
+        process = start(order, environ, log, write_end)
     except BaseException:
         os.close(read_end)
         raise
@@ -51,19 +53,37 @@ def start_daemon(order: Order, environ: Mapping[str, str]) -> int:
     return process.pid
 
 
-def _spawn(order: Order, environ: Mapping[str, str], log: Path, write_end: int) -> subprocess.Popen[bytes]:
+def _spawn_keeper(order: Order, environ: Mapping[str, str], log: Path, write_end: int) -> subprocess.Popen[bytes]:
+    plan = plan_of(order, report=write_end)
+    descriptor = plan.write()
+    log_end = open_log(log)
+    try:
+        return subprocess.Popen(
+            keeper_words(descriptor, -1, order.mountpoint),
+            stdin=subprocess.DEVNULL,
+            stdout=log_end,
+            stderr=log_end,
+            start_new_session=True,
+            pass_fds=(descriptor, write_end, *plan.inherited),
+            env=environment(environ),
+        )
+    finally:
+        os.close(descriptor)
+        os.close(log_end)
+
+
+def _spawn_daemon(order: Order, environ: Mapping[str, str], log: Path, write_end: int) -> subprocess.Popen[bytes]:
     fuse_fd = order.settings[FUSE_FD]
     log_end = open_log(log)
     try:
-        # The source and the mountpoint stand in argv for whoever looks at the list of processes.
         process = subprocess.Popen(
-            [sys.executable, "-m", "ossmount.daemon", str(order.source), order.mountpoint, str(write_end)],
+            [*daemon_words(order), str(write_end), "-1"],
             stdin=subprocess.PIPE,
             stdout=log_end,
             stderr=log_end,
             start_new_session=True,
             pass_fds=(write_end,) if fuse_fd is None else (write_end, fuse_fd),
-            env=_environment(environ),
+            env=environment(environ),
         )
     finally:
         os.close(log_end)
@@ -73,7 +93,7 @@ def _spawn(order: Order, environ: Mapping[str, str], log: Path, write_end: int) 
     return process
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The same environment; with the package on the path when it runs from a checkout, since the daemon leaves its folder.
 
     PYTHONDONTWRITEBYTECODE is not handed on: compiling everything anew at each mount costs more than all the rest of it.

@@ -8,12 +8,11 @@ import importlib.util
 import math
 import os
 import platform
-import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from ossmount.channel.interface import Borrower, Channel, Lender
+from ossmount.channel.interface import Borrower, Channel, Lender, Succession
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -26,8 +25,13 @@ from ossmount.config import (
     SourceConfig,
 )
 from ossmount.daemon import memory
+from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.governing import Governing, look
+from ossmount.daemon.governor import Shares
+from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
+from ossmount.daemon.pinning import PinCommand
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
@@ -49,20 +53,20 @@ from ossmount.options.source import Source
 from ossmount.oss.credentials import FileCredentials, environment_credentials
 from ossmount.oss.rates.rates import Rates
 
-OLDEST_KERNEL = (5, 4)
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
 
 
-def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
+def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) -> tuple[Order, Parts]:
     """The order with its computed defaults filled in, and the parts. Raises CommandError, UsageError or MountError."""
     settings = fill_defaults(order.settings, environ)
-    if settings[options.FUSE_FD] is None:
+    inherits = kept is not None and kept.inherits
+    if settings[options.FUSE_FD] is None and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
-    if settings[options.METADATA] == "memory" and (kept := settings[options.METADATA_DIR]) is not None:
-        own_folder(kept)
+    if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
+        own_folder(folder)
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
     listed = _listed(source, settings)
@@ -75,7 +79,11 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
 
-    taken = _snapshot(source, settings, environ)
+    async def known(nodes: Sequence[int]) -> Collection[int]:
+        return await channel.known(nodes)
+
+    # what follows a daemon that died has it in its store, and the file may be gone
+    taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, environ)
     namespace = TreeNamespace(
         remote.lister,
         metadata_config(settings),
@@ -83,19 +91,26 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
         prefix=source.prefix,
         on_change=on_change,
         snapshot=taken,
+        known=known,
     )
     reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
-    channel, reason = make_channel(settings, filesystem, channel_config(order))
+    channel, reason = make_channel(settings, filesystem, channel_config(order), kept)
     filesystem.attach(channel)
+
+    def allot(shares: Shares) -> None:
+        reader.allot(shares.slab, shares.ahead, shares.look_ahead)
+        pool.allow(shares.connections)
+
+    governing = Governing(slab.size, fetch.connections, functools.partial(look, lambda: slab.resident), allot)
     look_ahead = Scheduler(
         namespace,
         reader,
         connections=fetch.connections,
         latency=pool.latency,
-        memory=memory.available_memory,
+        memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
     )
     filesystem.watch(look_ahead.note)
@@ -106,6 +121,7 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
+            Named("governor", governing),
         ),
         channel=channel,
         channel_reason=reason,
@@ -119,8 +135,9 @@ def build(order: Order, environ: Mapping[str, str]) -> tuple[Order, Parts]:
             "fetch": pool.facts,
             "oss": remote.facts,
             "rates": rates.facts,
+            "memory": governing.facts,
         },
-        commands={"refresh": refresh_command(namespace.refresh)},
+        commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
@@ -324,25 +341,16 @@ def channel_config(order: Order) -> ChannelConfig:
     )
 
 
-def choose_channel(wanted: str, release: str) -> tuple[str, str]:
-    """kernel or pyfuse3, and why. release: of the running kernel, as uname(2) gives it."""
-    if wanted != "auto":
-        return wanted, "asked for"
-    match = re.match(r"(\d+)\.(\d+)", release)
-    needed = ".".join(map(str, OLDEST_KERNEL))
-    if match is not None and (int(match[1]), int(match[2])) < OLDEST_KERNEL:
-        return "pyfuse3", f"kernel {release} is older than {needed}, which the kernel channel needs"
-    return "kernel", f"kernel {release} has what it needs ({needed} or newer)"
-
-
-def make_channel(settings: Settings, operations: Operations, config: ChannelConfig) -> tuple[Channel, str]:
+def make_channel(
+    settings: Settings, operations: Operations, config: ChannelConfig, succession: Succession | None = None
+) -> tuple[Channel, str]:
     """The channel that the user or the machine wants. Only the one that is used is imported."""
     name, reason = choose_channel(settings[options.CHANNEL], platform.release())
     try:
         if name == "kernel":
             from ossmount.channel.kernel_channel.channel import KernelChannel
 
-            return KernelChannel(operations, config), reason
+            return KernelChannel(operations, config, succession), reason
         if importlib.util.find_spec("pyfuse3") is None:
             raise CommandError(
                 ExitCode.NO_FUSE,

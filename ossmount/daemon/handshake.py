@@ -20,8 +20,10 @@ class Reporter:
     """The daemon's end of the pipe. Only the first report counts."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-        os.set_inheritable(descriptor, False)
+        """descriptor: -1 where nobody waits for a report."""
+        self._descriptor = None if descriptor < 0 else descriptor
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
 
     def report(self, report: Report) -> None:
         if self._descriptor is None:

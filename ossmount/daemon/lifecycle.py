@@ -5,6 +5,8 @@ cancels the others.
 
 - Before the mount answers, every failure takes the mount away again.
 - Once it answers, a wish to stop (a signal, `ossmount umount`) detaches it, waits a moment for readers, and ends.
+- With a keeper, daemons follow one another on one mount: what goes wrong before one serves is then no reason to take the mount
+  away, and one that is asked to leave ends without touching it.
 - A component that fails leaves the mount broken (ENOTCONN) instead of taking it away: under the mountpoint lies an empty
   folder, and a job that sees that one would believe that the data set is gone.
 """
@@ -15,9 +17,11 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 
+from ossmount.channel.interface import Leaver
 from ossmount.channel.mounting import Mount, find_mount, unmount
 from ossmount.daemon.components import Component, Parts
 from ossmount.exit_codes import CommandError, ExitCode
@@ -29,16 +33,30 @@ _CHECK = 30.0  # seconds for the first answer of the mounted root
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Heir(Protocol):
+    """What the lifecycle needs to know of a keeper (ossmount.daemon.kept.Kept)."""
+
+    @property
+    def inherits(self) -> bool: ...
+
+    async def prepared(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Lifecycle:
     """One mount from start to end."""
 
-    def __init__(self, parts: Parts, mountpoint: str, *, grace: float = _GRACE) -> None:
+    def __init__(self, parts: Parts, mountpoint: str, *, kept: Heir | None = None, grace: float = _GRACE) -> None:
         self._parts = parts
+        self._kept = kept
+        self.left = False  # the mount is another daemon's
         self._mountpoint = mountpoint
         self._grace = grace
         self._stop = trio.Event()
         self._release = trio.Event()  # no (further) waiting for readers
         self._ready = False
+        self._starting: list[trio.Event] = []  # of components that readers need not wait for
         self._serving: trio.CancelScope | None = None
         self._mount: Mount | None = None  # what we mounted, as the mount table showed it
 
@@ -48,6 +66,12 @@ class Lifecycle:
         if self._stop.is_set():
             self._release.set()
         self._stop.set()
+
+    def leave(self) -> None:
+        """Ends without ending the mount, which another daemon goes on with."""
+        if self._ready and isinstance(self._parts.channel, Leaver):
+            self.left = True
+            self._parts.channel.leave()
 
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         """Serves until the file system is unmounted or stop() was called. ready is awaited once the mount answers.
@@ -69,18 +93,35 @@ class Lifecycle:
             async with trio.open_nursery() as verification:
                 verification.start_soon(self._parts.verify)
                 for name, component, early in self._parts.components:
-                    if early:
+                    if early and self._inherits:
+                        # it takes what it is asked for before it has started; readers wait for everything else
+                        components.start_soon(self._start_beside, components, name, component)
+                    elif early:
                         await components.start(self._run_component, name, component)
             for name, component, early in self._parts.components:
                 if not early:
                     await components.start(self._run_component, name, component)
+            if self._kept is not None:
+                await self._kept.prepared()
             try:
                 await self._serve(ready)
             finally:
-                if self._stop.is_set() or not self._ready:
+                if self._stop.is_set() or not (self._ready or self._inherits):
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(self._take_away)
+                    if self._kept is not None:
+                        self._kept.end()
             components.cancel_scope.cancel()
+
+    async def _start_beside(self, components: trio.Nursery, name: str, component: Component) -> None:
+        started = trio.Event()
+        self._starting.append(started)
+        await components.start(self._run_component, name, component)
+        started.set()
+
+    @property
+    def _inherits(self) -> bool:
+        return self._kept is not None and self._kept.inherits
 
     async def _run_component(
         self, name: str, component: Component, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -109,7 +150,7 @@ class Lifecycle:
         if not self._ready:
             why = "stopped" if self._stop.is_set() else f"{self._mountpoint} was unmounted"
             raise CommandError(ExitCode.UNEXPECTED, f"{why} before the mount was ready")
-        log.info("%s is no longer mounted", self._mountpoint)
+        log.info("%s is %s", self._mountpoint, "another daemon's now" if self.left else "no longer mounted")
 
     def _take_away(self) -> None:
         """Detaches what we mounted, if it is still there, after the channel has ended: for an end that was not orderly."""
@@ -119,10 +160,13 @@ class Lifecycle:
 
     async def _announce(self, answered: trio.Event, ready: Callable[[], Awaitable[None]]) -> None:
         await answered.wait()
-        await self._check()
+        if not self._inherits:  # it has answered before, and may have been detached since
+            await self._check()
+        for started in self._starting:
+            await started.wait()
         self._ready = True
         await ready()
-        log.info("%s is mounted", self._mountpoint)
+        log.info("%s is %s", self._mountpoint, "taken over" if self._inherits else "mounted")
 
     async def _check(self) -> None:
         """Whether the kernel shows our root at the mountpoint, asked as every user would ask.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 DEFAULT_LIMIT = 1 << 30  # bytes; a staging area, the kernel's page cache is the large one
@@ -88,3 +90,13 @@ def _lines(path: Path) -> list[str]:
         return path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+def private_memory(pids: Iterable[int], root: Path = Path("/")) -> int:
+    """Bytes that only these processes use, each for itself; what they share, the slab above all, is not counted."""
+    pages = 0
+    for pid in pids:
+        for line in _lines(root / f"proc/{pid}/statm"):  # none when it has ended
+            _, resident, shared, *_ = line.split()
+            pages += int(resident) - int(shared)
+    return pages * os.sysconf("SC_PAGE_SIZE")

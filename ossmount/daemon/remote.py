@@ -32,6 +32,10 @@ class DataPlane(Component, Fetcher, PageStorer, Borrower, Protocol):
         """Seconds until the first byte; None while unknown."""
         ...
 
+    def allow(self, connections: int) -> None:
+        """How many connections may be used from now on."""
+        ...
+
     def facts(self) -> dict[str, object]: ...
 
 

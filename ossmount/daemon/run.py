@@ -15,43 +15,71 @@ from ossmount.daemon import logs
 from ossmount.daemon.build import build
 from ossmount.daemon.components import Named
 from ossmount.daemon.garbage import collect_rarely
+from ossmount.daemon.kept import Kept
 from ossmount.daemon.lifecycle import Lifecycle
 from ossmount.daemon.order import Order
 from ossmount.daemon.status import Status
 from ossmount.options.declarations import LOG_LEVEL
 
 
-def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None]) -> None:
+def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None], kept: Kept | None = None) -> None:
     """Mounts and serves until it is unmounted; ready is called once the mount answers.
 
+    kept: with a keeper; then the mount may be one that another daemon has served.
     Raises whatever made it fail (see ossmount.daemon.failures).
     """
     logs.set_up(order.settings[LOG_LEVEL])
-    order, parts = build(order, environ)
+    given = order
+    order, parts = build(order, environ, kept)
     registry = Registry(order.state)
     record = _record(order, registry)
 
-    status = Status(order, parts)
+    status = Status(order, parts, kept)
 
     async def stop(request: dict[str, Any]) -> dict[str, Any]:
         lifecycle.stop("asked over the control socket")
         return {"pid": record.pid}
 
+    def register() -> None:
+        nonlocal record
+        record = _record(order, registry, kept)
+        if kept is None or not kept.inherits or _is_ours(registry.find(order.mountpoint), record):
+            registry.write(record)
+
     commands = {**parts.commands, "status": status.answer, "stop": stop}
     control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
-    lifecycle = Lifecycle(parts._replace(components=(*parts.components, control)), order.mountpoint)
+    components = (*parts.components, control)
+    if kept is not None:
+        components = (Named("keeper", kept, early=True), *components)
+        if kept.follows_a_death:
+            parts = parts._replace(verify=_nothing)  # OSS may be down: what is in memory is served all the same
+    lifecycle = Lifecycle(parts._replace(components=components), order.mountpoint, kept=kept)
+    if kept is not None:
+        kept.attach(given, lifecycle.leave, register)
+        kept.built()
 
     async def announce() -> None:
-        registry.write(record)
+        register()
+        if kept is not None:
+            kept.ready()
         ready()
 
     collect_rarely()
     trio.run(lifecycle.run, announce)
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
-    registry.remove(record)
+    if not lifecycle.left:
+        registry.remove(record)
 
 
-def _record(order: Order, registry: Registry) -> Record:
+async def _nothing() -> None: ...
+
+
+def _is_ours(found: Record | None, mine: Record) -> bool:
+    """Whether a record tells of our mount, and not of another one at the same place (ours is lazily detached then)."""
+    return found is None or not found.alive() or mine.keeper_pid == found.keeper_pid or mine.pid == found.pid
+
+
+def _record(order: Order, registry: Registry, kept: Kept | None = None) -> Record:
     pid = os.getpid()
     return Record(
         mountpoint=order.mountpoint,
@@ -61,4 +89,7 @@ def _record(order: Order, registry: Registry) -> Record:
         started=time.time(),
         socket=str(registry.path(order.mountpoint, f"-{pid}.sock")),
         log=order.log,
+        keeper_pid=0 if kept is None else kept.pid,
+        keeper_started=0 if kept is None else process_start(kept.pid) or 0,
+        keeper_socket="" if kept is None else kept.socket,
     )

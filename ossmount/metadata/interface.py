@@ -24,9 +24,8 @@ class Named(NamedTuple):
 class Listed(NamedTuple):
     """What is known of a directory's whole listing."""
 
-    time_ns: (
-        int  # since the epoch: when all of it was last true; now, where that is longer ago than its TTL; 0: not known whole
-    )
+    # Nanoseconds since the epoch: when all of it was last true; now, where that is longer ago than its TTL; 0: not known whole
+    time_ns: int
     fresh_for: float  # seconds for which it may still be believed; math.inf where there is nothing to believe
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,24 @@ def try_alone(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, pid
+
+
+def take_part(descriptor: int) -> None:
+    """Makes others() of other processes see this one, until the descriptor is closed. Independent of flock(2)."""
+    with contextlib.suppress(OSError):  # a file system without such locks: others() is true there
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+
+
+def others(descriptor: int) -> bool:
+    """Whether somebody else takes part, or it cannot be known. try_alone() would give a lock away to ask."""
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+    except OSError:
+        return True
+    return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
 
 
 def boot_id() -> str:

@@ -18,6 +18,7 @@ from ossmount.metadata.flights import together
 from ossmount.metadata.interface import ROOT, Listed, Named
 from ossmount.metadata.keys import Target
 from ossmount.metadata.loader import Loader, Source
+from ossmount.metadata.pruner import Known, Pruner
 from ossmount.metadata.refresher import Refresher
 from ossmount.metadata.stale import Stale
 from ossmount.metadata.store import Store
@@ -45,10 +46,12 @@ class TreeNamespace:
         prefix: bytes,
         on_change: OnChange,
         snapshot: Source | None = None,
+        known: Known | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `now` gives seconds since the
-        epoch and is asked once, when run() starts.
+        """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `known` asks the kernel
+        which nodes it may still name (None: nothing is pruned); `now` gives seconds since the epoch and is asked once, when
+        run() starts.
         """
         self._lister = lister
         self._config = config
@@ -56,6 +59,8 @@ class TreeNamespace:
         self._prefix = prefix
         self._on_change = on_change
         self._snapshot = snapshot
+        self._ask_kernel = known
+        self._pruner: Pruner | None = None
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
         self._running = False
@@ -84,6 +89,9 @@ class TreeNamespace:
                 self._running = True
                 if self._snapshot is not None:
                     await self.load(self._snapshot)
+                if self._ask_kernel is not None:
+                    self._pruner = Pruner(self._store, self._tree, self._ask_kernel, self._clock)
+                    nursery.start_soon(self._pruner.run)
                 await self._refresher.run(started)
         finally:
             self._running = False
@@ -220,6 +228,11 @@ class TreeNamespace:
         """How far the build is that was begun last."""
         return Progress(0, 0, 0.0) if self._builder is None else self._builder.progress()
 
+    async def prune(self) -> None:
+        """One pass of what is done now and then: retired versions that the kernel cannot name leave the store."""
+        if self._pruner is not None:
+            await self._pruner.once()
+
     async def load(self, source: Source) -> int:
         """Takes a snapshot over, unless this store has it already; returns the number of keys. Raises SnapshotError.
 
@@ -233,6 +246,7 @@ class TreeNamespace:
         refresher = self._refresher
         return {
             "store": self._store.facts(),
+            "pruned": 0 if self._pruner is None else self._pruner.pruned,
             "lists": refresher.count("list"),
             "heads": refresher.count("head"),
             "requests": {kind: refresher.purposes(kind) for kind in ("list", "head")},

@@ -4,6 +4,7 @@
     children  directory id, stored name, 0, d or f  Child: what a directory's name stands for now
     nodes     node id                              Location, or for a replaced version Location and its last Child
     coverage  directory id                         Coverage.pack()
+    retired   node id of a Location with `last`    when it was retired, seconds since the epoch
 
 Ids are 8 bytes, big-endian in keys so that LMDB sorts them. Names hold no NUL, so the 0 ends them and sorts first.
 """
@@ -16,10 +17,11 @@ from typing import NamedTuple
 
 from ossmount.model import Kind, Node, ObjectInfo
 
-SCHEMA = 1
+SCHEMA = 2
 _ID = struct.Struct(">Q")
 _CHILD = struct.Struct("<Qqqd")
 _LOCATION = struct.Struct("<QBB")
+_TIME = struct.Struct("<d")
 _DIRECTORY = b"\0d"
 _FILE = b"\0f"
 
@@ -35,6 +37,14 @@ class Child(NamedTuple):
     object_type: str = ""  # "" is Normal
     storage_class: str = ""  # "" is Standard
     link_etag: str = ""  # the ETag of the OSS symlink itself when the other fields describe what it points to
+
+
+class Retired(NamedTuple):
+    """A node id that names nothing any more."""
+
+    id: int
+    time: float  # since when, seconds since the epoch
+    parent: int  # the directory that it was in
 
 
 class Location(NamedTuple):
@@ -157,3 +167,11 @@ def unpack_location(data: bytes) -> Location:
     end = _LOCATION.size + length
     last = unpack_child(data[end:]) if flags & 2 else None
     return Location(parent, bool(flags & 1), data[_LOCATION.size : end], last)
+
+
+def pack_time(seconds: float) -> bytes:
+    return _TIME.pack(seconds)
+
+
+def unpack_time(data: bytes) -> float:
+    return float(_TIME.unpack_from(data)[0])

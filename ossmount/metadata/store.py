@@ -19,7 +19,6 @@ import logging
 import math
 import os
 import shutil
-import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,11 +29,12 @@ import trio
 
 from ossmount.errors import Unavailable
 from ossmount.metadata import records
+from ossmount.metadata.aside import set_aside
 from ossmount.metadata.coverage import Coverage
-from ossmount.metadata.locks import boot_id, exclusive, try_alone
+from ossmount.metadata.locks import boot_id, exclusive, others, take_part, try_alone
 from ossmount.metadata.mapped import Mapped
-from ossmount.metadata.records import Location
-from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Rows, Transaction, read_children
+from ossmount.metadata.records import Location, Retired
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Rows, Transaction, read_children, read_retired
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +49,6 @@ _GROUP = 64  # writes in one transaction at most
 _SCHEMA = b"schema"
 _IDENTITY = b"identity"
 _LATEST = b"latest"  # seconds since the epoch at the last commit
-_TIME = struct.Struct("<d")
 
 
 class ForeignStore(Exception):
@@ -67,7 +66,6 @@ class _Write(Generic[T]):
 
 
 _DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
-
 _DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
 
 
@@ -163,6 +161,15 @@ class Store:
         data = txn.get(records.pack_id(number), db=self._db.coverage)
         return Coverage() if data is None else Coverage.unpack(data)
 
+    def retired(self, below: int | None, limit: int) -> list[Retired]:
+        """The greatest retired ids, of those less than `below` where it is given."""
+        with self._begin() as txn:
+            return read_retired(txn, self._db, below, limit)
+
+    def alone(self) -> bool:
+        """Whether no other process has the store open."""
+        return self._temporary is not None or not others(self._users_fd)
+
     def noted(self, name: bytes) -> bytes | None:
         """What Transaction.note() kept under a name."""
         with self._begin() as txn:
@@ -171,14 +178,15 @@ class Store:
 
     def facts(self) -> dict[str, object]:
         with self._begin() as txn:
-            nodes = txn.stat(self._db.nodes)["entries"]
-            names = txn.stat(self._db.children)["entries"]
+            counted = (self._db.nodes, self._db.children, self._db.retired)
+            nodes, names, retired = [txn.stat(database)["entries"] for database in counted]
         info, stat = self._env.info(), self._env.stat()
         return {
             "path": str(self._temporary or self.path),
             "on_disk": self._temporary is None,
             "names": names,
             "node_ids": nodes,
+            "retired": retired,
             "bytes": (info["last_pgno"] + 1) * stat["psize"],
             "commits": self.commits,
             "warnings": list(self.warnings),
@@ -230,7 +238,7 @@ class Store:
                 self._map_anew()
                 self._writing = True
                 try:
-                    foreign = await trio.to_thread.run_sync(self._transact, group, _TIME.pack(self._now()))
+                    foreign = await trio.to_thread.run_sync(self._transact, group, self._now())
                 finally:
                     self._writing = False
                 self.commits += 1
@@ -251,13 +259,13 @@ class Store:
                 self._warn(f"the metadata store {self.path} failed ({failure}); it goes on in memory")
                 self._move_to_memory()  # here, where no read is under way; rare, and bounded by the copy
 
-    def _transact(self, group: list[_Write[Any]], stamp: bytes) -> bool:
+    def _transact(self, group: list[_Write[Any]], now: float) -> bool:
         """On the writer's thread. Returns whether somebody else committed since the last commit of this process."""
         with self._env.begin(write=True) as txn:
             number = txn.id()
             for write in group:
-                write.result = write.operation(Transaction(txn, self._db, self._slack))
-            txn.put(_LATEST, stamp, db=self._db.meta)
+                write.result = write.operation(Transaction(txn, self._db, self._slack, now))
+            txn.put(_LATEST, records.pack_time(now), db=self._db.meta)
         foreign = self._last_commit not in (-1, number - 1)
         self._last_commit = number
         return foreign
@@ -294,6 +302,7 @@ class Store:
             with exclusive(path / _OPENING):
                 alone = try_alone(self._users_fd)
                 fcntl.flock(self._users_fd, fcntl.LOCK_SH)
+                take_part(self._users_fd)
                 self._open_or_rebuild(path, alone)
         except BaseException:
             self._release_users()
@@ -350,7 +359,7 @@ class Store:
         elif identity != self.identity.encode():
             raise ForeignStore("it belongs to another source")
         latest = txn.get(_LATEST, db=self._db.meta)
-        if latest is not None and _TIME.unpack(latest)[0] > self._now() + _CLOCK_SKEW:
+        if latest is not None and records.unpack_time(latest) > self._now() + _CLOCK_SKEW:
             txn.drop(self._db.coverage, delete=False)
             self._warn("the clock was set back: everything in the metadata store is asked again")
         # Also above every id that a store in memory gave out after this one's disk had failed.
@@ -360,12 +369,7 @@ class Store:
         txn.put(NEXT_ID, records.pack_id(first), db=self._db.meta)
 
     def _set_aside(self, path: Path, why: str) -> None:
-        aside = path.with_name(f"{path.name}.damaged-{int(self._now())}")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(mode=0o700)
-        for name in ("data.mdb", "lock.mdb"):
-            if (path / name).exists():
-                os.replace(path / name, aside / name)
+        aside = set_aside(path, int(self._now()))
         self._warn(f"the metadata store {path} is rebuilt: {why}; the old one was moved to {aside}")
 
     def _open_temporary(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from ossmount.metadata import keys, records
 from ossmount.metadata.coverage import Coverage
 from ossmount.metadata.pages import Split, Stretch
-from ossmount.metadata.records import Child, Location
+from ossmount.metadata.records import Child, Location, Retired
 from ossmount.model import ObjectInfo
 
 NEXT_ID = b"next_id"
@@ -19,12 +19,13 @@ _CHUNK = 64  # children that are read at a time
 
 
 class Databases(NamedTuple):
-    """The four named databases of the environment."""
+    """The named databases of the environment."""
 
     meta: Any
     children: Any
     nodes: Any
     coverage: Any
+    retired: Any
 
 
 class Change(NamedTuple):
@@ -85,13 +86,28 @@ def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Ite
         yield name, directory, records.unpack_child(record)
 
 
-class Transaction:
-    """Merges what OSS said into the store. `slack`: see Coverage.including."""
+def read_retired(txn: Any, databases: Databases, below: int | None, limit: int) -> list[Retired]:
+    """The greatest retired ids, of those less than `below` where it is given."""
+    found: list[Retired] = []
+    with txn.cursor(db=databases.retired) as cursor:
+        behind = below is not None and cursor.set_range(records.pack_id(below))
+        there = cursor.prev() if behind else cursor.last()
+        while there and len(found) < limit:
+            key, time = cursor.item()
+            location = records.unpack_location(txn.get(key, db=databases.nodes))
+            found.append(Retired(records.unpack_id(key), records.unpack_time(time), location.parent))
+            there = cursor.prev()
+    return found
 
-    def __init__(self, txn: Any, databases: Databases, slack: float) -> None:
+
+class Transaction:
+    """Merges what OSS said into the store. `slack`: see Coverage.including; `now` is in seconds since the epoch."""
+
+    def __init__(self, txn: Any, databases: Databases, slack: float, now: float) -> None:
         self._txn = txn
         self._db = databases
         self._slack = slack
+        self._now = now
         self._next = records.unpack_id(txn.get(NEXT_ID, db=databases.meta))
         self._new_nodes: list[tuple[bytes, bytes]] = []
 
@@ -207,6 +223,13 @@ class Transaction:
             self._txn.put(records.child_key(parent, name, False), unseen, db=self._db.children)
         self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [Change(parent, [name], [], False)]
+
+    def prune(self, numbers: Iterable[int]) -> None:
+        """Forgets retired ids for ever: nobody can name them."""
+        for number in numbers:
+            key = records.pack_id(number)
+            if self._txn.delete(key, db=self._db.retired):
+                self._txn.delete(key, db=self._db.nodes)
 
     def note(self, name: bytes, data: bytes) -> None:
         """Keeps a few bytes beside the names, see Store.noted()."""
@@ -329,4 +352,5 @@ class Transaction:
         """An id stays resolvable to what it was; it never stands for anything else."""
         location = Location(parent or change.directory, directory, name, old)
         self._txn.put(records.pack_id(old.id), records.pack_location(location), db=self._db.nodes)
+        self._txn.put(records.pack_id(old.id), records.pack_time(self._now), db=self._db.retired)
         change.gone.append((old.id, location.parent, name, directory))

@@ -43,6 +43,13 @@ class Tree:
         self._coverage.clear()
         self._nodes.clear()
 
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Forgets ids that the store does not have any more."""
+        for number in numbers:
+            self._nodes.pop(number, None)
+            self._locations.pop(number, None)
+            self._prefixes.pop(number, None)
+
     def children(self, parent: int, name: bytes) -> Lookup:
         """Both sides of a stored name."""
         found = self._children.get((parent, name))
@@ -59,12 +66,12 @@ class Tree:
         return found
 
     def location(self, number: int) -> Location:
-        """Raises StaleNode for an id that was never given out."""
+        """Raises StaleNode for an id that was never given out, and for one that was pruned."""
         found = self._locations.get(number)
         if found is None:
             found = self.store.location(number)
             if found is None:
-                raise StaleNode(f"node {number} was never given out by this store")
+                raise StaleNode(f"node {number} was never given out by this store, or was dropped when nobody could name it")
             self._locations[number] = found
         return found
 

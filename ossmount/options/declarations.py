@@ -314,6 +314,14 @@ FUSE_FD: Option[int | None] = Option(
     computed="mounts by itself",
 )
 
+NO_KEEPER: Option[bool] = Option(
+    "no_keeper",
+    RUNNING,
+    units.BOOLEAN,
+    False,
+    "Do without the keeper, the small process that holds the mount and starts a new daemon when one dies or hangs, or for "
+    "`ossmount restart`: the mount then breaks when its daemon dies. With channel pyfuse3 it is always so.",
+)
 LOG_LEVEL: Option[str] = Option(
     "log_level",
     RUNNING,
@@ -363,6 +371,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     READ_AHEAD_KB,
     MAX_BACKGROUND,
     FUSE_FD,
+    NO_KEEPER,
     LOG_LEVEL,
 )
 BY_NAME: dict[str, Option[Any]] = {option.name: option for option in OPTIONS}

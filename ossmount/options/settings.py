@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ossmount.options import units
 from ossmount.options.declarations import ALWAYS_SO, BY_NAME, CONTRADICTIONS, OPTIONS, REFUSED, Option
 
 T = TypeVar("T")
@@ -67,8 +68,12 @@ class Settings:
         return {option.name: (option.unit.show(self[option]), self.origin(option)) for option in OPTIONS}
 
     def given(self) -> dict[str, Given]:
-        """What the user wrote, by option name: Settings(given()) is the same again in another process."""
-        return dict(self._given)
+        """What the user wrote, by option name: Settings(given()) is the same again in another process and folder."""
+        paths = {option.name: option for option in OPTIONS if option.unit in (units.PATH, units.PATHS)}
+        return {
+            name: Given(paths[name].unit.show(self[paths[name]]), each.origin) if name in paths else each
+            for name, each in self._given.items()
+        }
 
     def _check(self) -> None:
         for first, first_value, second, second_value, advice in CONTRADICTIONS:

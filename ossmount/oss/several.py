@@ -113,6 +113,10 @@ class SeveralPools:
         number, index = divmod(number, len(self._pools))
         self._pools[index].cancel(number)
 
+    def allow(self, connections: int) -> None:
+        for pool in self._pools:
+            pool.allow(max(1, connections // len(self._pools)))
+
     def store(self, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> bool:
         return self._pools[0].store(node, size, targets, done)
 

@@ -55,7 +55,7 @@ def test_raw_gets_are_the_requests_that_were_made(bench_cache: Path) -> None:
 
 def test_ossmount_is_mounted_read_and_unmounted(bench_cache: Path) -> None:
     """Wrong bytes would be errors: the readers check the stamps of what they read. Every mount is cold."""
-    chosen = [SCENARIOS[name] for name in ("mount-time", "epoch", "ls-100000", "ls-100000")]
+    chosen = [SCENARIOS[name] for name in ("mount-time", "epoch", "epoch-told", "ls-100000", "ls-100000")]
     results = measured(bench_cache, (own.known()[0],), *chosen)
     assert all(each.requests["list"] >= 2 for each in results if (each.scenario, each.phase) == ("ls-100000", "cold"))
     found = {(each.scenario, each.phase): each for each in results}
@@ -63,6 +63,8 @@ def test_ossmount_is_mounted_read_and_unmounted(bench_cache: Path) -> None:
     assert found["epoch", "cold"].requests["get"] > 0
     assert found["epoch", "cold"].peak_pss > 0
     assert found["epoch", "warm"].requests["get"] == 0
+    assert found["epoch-told", "cold"].operations == data.TINY.epoch_files
+    assert found["epoch-told", "cold"].requests["get"] == data.TINY.epoch_files
     assert found["ls-100000", "cold"].operations == data.TINY.large_listing
     assert "/ob-" not in Path("/proc/self/mountinfo").read_text()
 

@@ -47,7 +47,9 @@ def test_mount_returns_once_the_mount_answers_and_umount_ends_every_process(shop
         assert status["channel"] == channel
         assert status["daemon_pid"] in status["pids"]
         assert set(status["fetch_pids"]) <= set(status["pids"])
-        assert status["keeper_pid"] is None
+        assert (status["keeper_pid"] is not None) == (channel == "kernel")
+        if channel == "kernel":
+            assert status["keeper_pid"] in status["pids"]
         assert status["counters"]["list"] >= 1
         assert status["counters"]["kernel"]
         pids = status["pids"]
@@ -173,7 +175,7 @@ def test_a_taken_mountpoint_keeps_its_mount_until_the_daemon_is_asked_to_stop(fi
 
 def test_a_mount_with_a_dead_daemon_can_be_told_and_taken_away(shop: Workshop) -> None:
     shop.server.store.put(BUCKET, b"file", b"hello")
-    with shop.mounted() as mount:
+    with shop.mounted("--no-keeper") as mount:
         pids = mount.status()["pids"]
         os.kill(mount.status()["daemon_pid"], signal.SIGKILL)
         eventually(lambda: gone(pids), "no process outlives the daemon")

@@ -34,7 +34,7 @@ except OSError as failure:
 def silent(shop: Workshop) -> Iterator[Mount]:
     """A mount that knows its file, of a server that has stopped answering requests for data. No deadline helps in time."""
     shop.server.store.put(BUCKET, b"file", DATA)
-    with shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:
+    with shop.mounted("--no-keeper", "--timeout", str(10 * int(LIMIT))) as mount:
         assert (mount.path / "file").stat().st_size == len(DATA)
         shop.server.faults.add(Fault(operations=("GET",), hang=True))
         yield mount

@@ -121,6 +121,23 @@ def test_a_told_order_is_fetched_and_nothing_else(shop: Workshop) -> None:
         assert gets(shop) == Counter(chosen)
 
 
+def test_readers_that_drift_apart_are_served_what_they_were_told_and_nothing_else(shop: Workshop) -> None:
+    """In a tree that nobody has listed, so that everything waits in our memory, also after the client is gone."""
+    chosen = names()[:120]
+    listed = shop.folder / "list"
+    listed.write_text("\n".join(chosen))
+    with shop.mounted() as mount:
+        done = shop.run("prefetch", str(mount.path), "--from-list", str(listed))
+        assert (done.returncode, done.stderr) == (0, "")
+        eventually(lambda: look_ahead(mount)["lists"] == 0, "the list is closed")
+        for reader in range(4):
+            for name in chosen[reader::4]:
+                assert read(mount, name) == content(name)
+        eventually(lambda: look_ahead(mount)["staged"] == 0, "all that was told is read")
+        assert gets(shop) == Counter(chosen)
+        assert look_ahead(mount)["given_back"] == 0
+
+
 def test_a_list_on_standard_input_and_mistakes(shop: Workshop) -> None:
     with shop.mounted() as mount:
         words = shop.words(["prefetch", str(mount.path / "train"), "--from-list", "-", "-0"])
@@ -228,7 +245,7 @@ except OSError as error:
 
 def test_readers_get_free_when_the_daemon_is_killed_while_files_are_stored(shop: Workshop) -> None:
     order = names()
-    with shop.mounted() as mount:
+    with shop.mounted("--no-keeper") as mount:
         walk(mount)
         listed = shop.folder / "list"
         listed.write_text("\n".join(order))

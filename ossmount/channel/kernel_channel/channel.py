@@ -13,7 +13,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
@@ -130,6 +130,9 @@ class KernelChannel:
 
     def after_invalidations(self, then: Callable[[], None]) -> None:
         self._notifier.after_entries(then)
+
+    async def known(self, nodes: Sequence[int]) -> Collection[int]:
+        return await self._notifier.known(nodes)
 
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}

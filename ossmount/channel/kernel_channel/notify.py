@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import logging
 import math
 import os
@@ -17,7 +18,7 @@ import struct
 import subprocess
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -33,10 +34,14 @@ CAPACITY = 100_000  # notifications that wait in one lane, about 20 MB; more tha
 IN_FLIGHT = 256  # notifications handed to the process and not confirmed
 PATIENCE = 1.0  # seconds that an answer is held back for the names that must go first
 RESTART = 1.0  # seconds before the process is started again
+ANSWER = 60.0  # seconds for the verdicts on questions: the lane may wait for a READ
 FAREWELL = 5.0  # seconds given to the process to end after the device was closed
 VERDICT = struct.Struct("=i")
 # Not a failure: the kernel does not know the name or the node (any more), or the connection has ended.
 EXPECTED = frozenset({0, errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED})
+
+
+Told = Callable[[int], None]
 
 
 def pack_entry(parent: int, name: bytes, *, expire: bool) -> bytes:
@@ -50,6 +55,12 @@ def pack_node(node: int) -> bytes:
     """FUSE_NOTIFY_INVAL_INODE of the attributes and of all pages."""
     head = protocol.OUT_HEADER.pack(16 + protocol.NOTIFY_INVAL_INODE_OUT.size, Notify.INVAL_INODE, 0)
     return head + protocol.NOTIFY_INVAL_INODE_OUT.pack(node, 0, 0)  # a length of 0 is to the end
+
+
+def pack_question(node: int) -> bytes:
+    """INVAL_INODE of the attributes alone, which waits for nothing: ENOENT means that the kernel does not know the node."""
+    head = protocol.OUT_HEADER.pack(16 + protocol.NOTIFY_INVAL_INODE_OUT.size, Notify.INVAL_INODE, 0)
+    return head + protocol.NOTIFY_INVAL_INODE_OUT.pack(node, -1, 0)
 
 
 def clone_device(fd: int) -> int:
@@ -68,7 +79,7 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.queue: OrderedDict[bytes, None] = OrderedDict()
+        self.queue: OrderedDict[bytes, Told | None] = OrderedDict()
         self.queued = 0  # ever
         self.confirmed = 0
         self.sent = 0
@@ -77,21 +88,26 @@ class Lane:
         self._wake = trio.Event()
         self._held: deque[tuple[int, float, Callable[[], None]]] = deque()
         self._held_wake = trio.Event()
+        self._asked: deque[tuple[int, Told]] = deque()  # who is to be told the verdict, by its number
 
     def __repr__(self) -> str:
         return f"<Lane {self.name} queued={self.queued} confirmed={self.confirmed} lost={self.lost}>"
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: bytes, told: Told | None = None) -> None:
+        """`told` is called with the errno of this notification, unless the connection ends before."""
         if message in self.queue:
             # once more and last: what it tells of changed again, perhaps after what was queued in between
             self.queue.move_to_end(message)
+            self.queue[message] = told
             return
         if len(self.queue) >= CAPACITY:
             if self.lost == 0:
                 log.warning("the kernel takes no notifications: %s of them are lost, names stay until their timeout", self.name)
             self.lost += 1
+            if told is not None:
+                told(errno.ENOBUFS)
             return
-        self.queue[message] = None
+        self.queue[message] = told
         self.queued += 1
         self._wake.set()
 
@@ -123,12 +139,18 @@ class Lane:
                 self._wake = trio.Event()
                 await self._wake.wait()
             count = min(len(self.queue), IN_FLIGHT - (self.sent - self.confirmed))
-            batch = b"".join(self.queue.popitem(last=False)[0] for _ in range(count))
-            self.sent += count
+            batch = b"".join(self._take() for _ in range(count))
             try:
                 await stream.send_all(batch)
             except trio.BrokenResourceError:
                 return  # the process is gone, which receive() sees as well
+
+    def _take(self) -> bytes:
+        message, told = self.queue.popitem(last=False)
+        self.sent += 1
+        if told is not None:
+            self._asked.append((self.sent, told))
+        return message
 
     async def receive(self, stream: trio.SocketStream, lanes: trio.CancelScope) -> None:
         """Counts what was written; cancels the lanes when the process has ended."""
@@ -143,6 +165,8 @@ class Lane:
         whole = len(verdicts) - len(verdicts) % VERDICT.size
         for (code,) in VERDICT.iter_unpack(verdicts[:whole]):
             self.confirmed += 1
+            if self._asked and self._asked[0][0] == self.confirmed:
+                self._asked.popleft()[1](code)
             if code not in EXPECTED:
                 self.failed += 1
                 log.warning("the kernel refused a notification of %s: %s", self.name, os.strerror(code))
@@ -154,6 +178,8 @@ class Lane:
         """The process is gone with what it had: nobody is to wait for that."""
         self.lost += self.sent - self.confirmed
         self.confirmed = self.sent
+        while self._asked:
+            self._asked.popleft()[1](errno.EIO)
         self._release(trio.current_time())
 
     def facts(self) -> dict[str, object]:
@@ -194,6 +220,26 @@ class Notifier:
     def invalidate_node(self, node: int) -> None:
         self._wanted.set()
         self.nodes.put(pack_node(node))
+
+    async def known(self, nodes: Sequence[int]) -> set[int]:
+        """Of these nodes the ones that the kernel may still name; all when it does not say so in time."""
+        left = set(nodes)
+        unknown: set[int] = set()
+        answered = trio.Event()
+
+        def told(node: int, code: int) -> None:
+            left.discard(node)
+            if code == errno.ENOENT:
+                unknown.add(node)
+            if not left:
+                answered.set()
+
+        self._wanted.set()
+        for node in nodes:
+            self.nodes.put(pack_question(node), functools.partial(told, node))
+        with trio.move_on_after(ANSWER if left else 0):
+            await answered.wait()
+        return set(nodes) - unknown
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device, as soon as the process runs: it frees a borrower that waits in the kernel when the daemon is gone."""

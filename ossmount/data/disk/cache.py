@@ -21,6 +21,7 @@ from ossmount.config import DiskConfig
 from ossmount.data.disk import messages
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.layout import Label, name_of
+from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unavailable
@@ -88,6 +89,7 @@ class DiskCache:
         writing = {**settings, "threads": count + 1}
         self._reader = Helper("read", reading, slab, self._take, self._reader_lost, self._reads_hang)
         self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
+        self.pinning = Pinning(config.store, self._places, self._writer.send)
         self._hold: Hold | None = None
         self._number = 0
         self._fetches: dict[int, _Fetch] = {}
@@ -206,6 +208,8 @@ class DiskCache:
                 _guarded(fetch.progress, message[2])
         elif kind == messages.WRITTEN:
             self._written(*message[1:])
+        elif kind == messages.PINNED:
+            self.pinning.answered(*message[1:])
         elif kind == messages.STATE:
             self._places.all[message[1]].state = message[2]
         elif kind == messages.REFUSED:
@@ -320,6 +324,7 @@ class DiskCache:
         write.release()
 
     def _writer_lost(self) -> None:
+        self.pinning.lost()
         for number in list(self._writes):
             self._written(number, 0, 0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from functools import partial
+from typing import Any
 
 import trio
 
@@ -15,6 +15,8 @@ from ossmount.model import Absent, Found, Node, Soon
 AT_ONCE = 16  # paths that OSS is asked for at the same time
 _FOLDERS = 4096  # that are remembered
 
+Asking = Coroutine[Any, Any, Found | Absent]
+
 
 class PathFinder:
     """Looks up the paths of one client."""
@@ -25,18 +27,51 @@ class PathFinder:
 
     async def targets(self, paths: Sequence[bytes]) -> list[Target]:
         """The small files among the paths, in their order; whatever else there is, or is not, is left out."""
+        targets = [target_of(node) for node in await self.nodes(paths) if node is not None]
+        return [target for target in targets if target is not None]
+
+    async def nodes(self, paths: Sequence[bytes]) -> list[Node | None]:
+        """What each path names; None where that is nothing, or cannot be told."""
         found: list[Node | None] = [None] * len(paths)
         limit = trio.CapacityLimiter(AT_ONCE)
 
-        async def look_up(index: int) -> None:
-            async with limit:
-                found[index] = await self._find(paths[index])
+        async def look_up(index: int, asking: Asking | None) -> None:
+            try:
+                async with limit:
+                    known = None if asking is None else await self._answer(asking)
+                    found[index] = known or await self._find(paths[index])
+            finally:
+                if asking is not None:
+                    asking.close()
 
         async with trio.open_nursery() as nursery:
-            for index in range(len(paths)):
-                nursery.start_soon(partial(look_up, index))
-        targets = [target_of(node) for node in found if node is not None]
-        return [target for target in targets if target is not None]
+            for index, path in enumerate(paths):
+                answer = self._at_once(path)
+                if isinstance(answer, Found):
+                    found[index] = answer.node  # no task for what is in memory, as most paths of an order are
+                else:
+                    nursery.start_soon(look_up, index, answer)
+        return found
+
+    def _at_once(self, path: bytes) -> Found | Asking | None:
+        """What is known of a file in a folder that was found before; None when there is more to be looked up."""
+        above, _, name = path.rpartition(b"/")
+        parent = self._folders.get(above)
+        if parent is None:
+            return None
+        try:
+            answer: Soon[Found | Absent] = self._namespace.lookup(parent, name)
+        except OssMountError:
+            return None  # the folder may be another one by now
+        return None if isinstance(answer, Absent) else answer
+
+    @staticmethod
+    async def _answer(asking: Asking) -> Node | None:
+        try:
+            answer = await asking
+        except OssMountError:
+            return None
+        return answer.node if isinstance(answer, Found) else None
 
     async def _find(self, path: bytes) -> Node | None:
         parts = [part for part in path.split(b"/") if part not in (b"", b".")]

@@ -67,6 +67,7 @@ class Scheduler:
         self._epoch = Epoch(tree, self._kept)
         self._folders = Folders(tree)
         self._lists: list[ToldList] = []
+        self._left: list[ToldList] = []  # whose clients are done, and whose files are not all read yet
         self._noted: deque[Node] = deque(maxlen=NOTED)
         self._wake = trio.Event()
         self._waking = False
@@ -96,6 +97,7 @@ class Scheduler:
         """A client begins to tell an order. Close it with close_list()."""
         told = ToldList(self._kept)
         self._lists.append(told)
+        self._epoch.reads = 0  # what spoke for a guess is what they know better now
         return told
 
     def told(self) -> None:
@@ -106,11 +108,22 @@ class Scheduler:
         """The client is gone. Of a list that is not done everything is given back."""
         self._lists.remove(told)
         self._blocked.pop(told, None)
-        complete = told.done
-        for target in told.abandon():
-            if not complete:
-                self._give_back(target)
+        if told.done:
+            self._left.append(told)
+            self._sort_out()
+        else:
+            self._abandon(told)
         self._advance()
+
+    def _abandon(self, told: ToldList) -> None:
+        for target in told.abandon():
+            self._give_back(target)
+
+    def _sort_out(self) -> None:
+        """Parts from the lists that readers are done with."""
+        for told in [told for told in self._left if not told.awaited]:
+            self._left.remove(told)
+            self._abandon(told)
 
     # -- the task
 
@@ -147,21 +160,25 @@ class Scheduler:
             self._kept.add(number, node.size)
             if self._unstage(number) is not None:
                 self._counts["staged_read"] += 1
-            for told in self._lists:
-                told.read(number)
+            if self._is_told(number):
+                continue  # it says nothing about what else will be read
             try:
                 directory = self._tree.parent_of(number)
                 self._epoch.read(number, directory, self._folders.read(number, directory))
             except OssMountError:
                 continue  # the node is gone meanwhile
-        for told in self._lists:
-            for target in told.passed():
-                self._give_back(target)
+        self._sort_out()
         for number in self._folders.passed():
             # Perhaps it is read later, at random: it stays as long as nobody needs the room.
             ticket = self._staged[self._folders.rank].pop(number, None)
             if ticket is not None:
                 self._staged[-1][number] = ticket
+
+    def _is_told(self, node: int) -> bool:
+        found = False
+        for told in (*self._lists, *self._left):  # one file may be in several
+            found = told.read(node) or found
+        return found
 
     def _unstage(self, node: int) -> Ticket | None:
         for staged in self._staged:
@@ -187,6 +204,7 @@ class Scheduler:
         """In the order in which they are served. While somebody tells, nobody guesses."""
         if self._lists:
             self._lists.append(self._lists.pop(0))
+        if self._lists or self._left:
             return self._lists  # obeyed also where guessing does not pay
         if self._gate.open:
             return (self._folders, self._epoch)
@@ -223,10 +241,11 @@ class Scheduler:
         return False
 
     def _stored_unread(self) -> int:
-        return self._epoch.stored_unread() + sum([told.stored_unread() for told in self._lists])
+        return self._epoch.stored_unread() + sum([told.stored_unread() for told in (*self._lists, *self._left)])
 
     def _start(self, source: Source, target: Target, room: int) -> bool:
         probe = source.probes == 1 or target.node % source.probes == 0 or target.version.size > room
+        probe = probe or not self._landing.pays(self._clock())
         if not probe and not self._kernel_wanted:
             self._kernel_wanted = True
             self._want_kernel()
@@ -255,7 +274,12 @@ class Scheduler:
             self._for_kernel -= target.version.size
 
     def _make_room(self, source: Source) -> bool:
-        """Gives back the oldest staged file of a source that comes after this one."""
+        """Gives back a told file that its readers have passed by, or the oldest staged one of a source after this one."""
+        for told in (*self._lists, *self._left):
+            spare = told.spare()
+            if spare is not None:
+                self._give_back(spare)
+                return True
         for staged in self._staged[: source.rank : -1]:
             for _, target, *_ in staged.values():
                 self._give_back(target)

@@ -15,6 +15,8 @@ from ossmount.filesystem.ahead.targets import Kept, Target
 PROBES = 8
 BACKLOG = 4096  # files that are known and wait; a client that feeds more has to wait
 SLACK = 64  # files by which the READs of several readers may be out of the order
+RECENT = 256  # the last of them that were read; readers that are slower than others are among them
+STRANGERS = 256  # files that are not in the list and were read since one that is: its readers are gone
 
 
 class ToldList:
@@ -27,14 +29,18 @@ class ToldList:
         self._kept = kept
         self._waiting: deque[tuple[int, Target]] = deque()  # in order, with their numbers
         self._numbers: dict[int, int] = {}  # node: its last number, of all that are waiting or out
-        self._out: dict[int, tuple[int, Target]] = {}  # node: fetched or being fetched, and not known to be read
+        self._out: dict[int, tuple[int, Target]] = {}  # node: being fetched
+        self._staged: dict[int, tuple[int, Target]] = {}  # node: in memory, and not read
         self._stored: deque[tuple[int, Target]] = deque()  # with their numbers, about in order
         self._stored_bytes = 0
         self._told = 0
-        self._reached = -1
+        self._reached = -1  # the foremost number that was read
+        self._frontier = -1  # the last one that was given out
+        self._recent: deque[int] = deque(maxlen=RECENT)  # numbers
         self.fetched = 0
         self.left_out = 0  # read before their turn, kept already, or failed
         self.ended = False  # no more paths will come
+        self._strangers = 0
 
     def __repr__(self) -> str:
         return f"<ToldList {self._told} told, {self.fetched} fetched, {len(self._waiting)} waiting>"
@@ -64,21 +70,28 @@ class ToldList:
             self._waiting.append((self._told, target))
             self._told += 1
 
-    def read(self, node: int) -> None:
-        """A reader has begun a small file, of this list or not."""
+    @property
+    def awaited(self) -> bool:
+        """Whether readers are still expected for what was fetched."""
+        return bool(self._out or self._staged) and self._strangers < STRANGERS
+
+    def read(self, node: int) -> bool:
+        """A reader has begun a small file: whether it is one of this list."""
         number = self._numbers.pop(node, None)
         if number is None:
-            return
+            self._strangers += 1
+            return False
+        self._strangers = 0
         self._out.pop(node, None)
+        self._staged.pop(node, None)
+        self._recent.append(number)
         self._reached = max(self._reached, number)
         while self._stored and self._stored[0][0] <= self._reached - SLACK:
             stored_number, target = self._stored.popleft()
             self._stored_bytes -= target.version.size
             if self._numbers.get(target.node) == stored_number:
                 del self._numbers[target.node]
-        # Readers are ahead of us: what they have left behind comes too late.
-        while self._waiting and self._waiting[0][0] < self._reached - SLACK:
-            self._drop_first()
+        return True
 
     def _drop_first(self) -> None:
         number, target = self._waiting.popleft()
@@ -87,25 +100,36 @@ class ToldList:
         self.left_out += 1
 
     def next(self) -> Target | None:
+        hindmost = -1
         while self._waiting:
             number, target = self._waiting[0]
             # a number that is gone or another: it was read meanwhile, or comes once more later
             if self._numbers.get(target.node) != number or target.node in self._kept:
                 self._drop_first()
                 continue
+            if number < self._reached - SLACK:  # what all readers have left behind comes too late
+                hindmost = hindmost if hindmost >= 0 else min(self._recent)
+                if number < hindmost - SLACK:
+                    self._drop_first()
+                    continue
             self._waiting.popleft()
             self._out[target.node] = (number, target)
+            self._frontier = number
             return target
         return None
 
     def took(self, target: Target, stored: bool) -> None:
         self.fetched += 1
         entry = self._out.get(target.node)
-        if stored and entry is not None:
+        if entry is None:
+            return
+        del self._out[target.node]
+        if stored:
             # Not seen being read; its number stays known in case the kernel drops it and a READ comes.
             self._stored.append((entry[0], target))
             self._stored_bytes += target.version.size
-            del self._out[target.node]
+        else:
+            self._staged[target.node] = entry
 
     def missed(self, target: Target) -> None:
         self.left_out += 1
@@ -116,22 +140,24 @@ class ToldList:
         return target.node in self._out
 
     def returned(self, target: Target) -> None:
-        self._out.pop(target.node, None)
+        self._staged.pop(target.node, None)
         self._numbers.pop(target.node, None)
 
     def stored_unread(self) -> int:
         return self._stored_bytes
 
-    def passed(self) -> list[Target]:
-        """Files that are staged and far behind the readers: they read something else. Forgotten here."""
-        found: list[Target] = []
-        for node, (number, target) in list(self._out.items()):
-            if number >= self._reached - SLACK:
-                break
-            del self._out[node]
-            self._numbers.pop(node, None)
-            found.append(target)
-        return found
+    def spare(self) -> Target | None:
+        """A file in memory that the foremost reader has left far behind, to be given back where room is short. Forgotten here.
+
+        Readers drift apart: the workers of a DataLoader are batches apart, eight readers on two busy cores hundreds of files.
+        So nothing is spared while more lies ahead of the foremost reader than he has left behind.
+        """
+        for number, target in self._staged.values():
+            if self._reached - SLACK - number > max(0, self._frontier - self._reached):
+                self.returned(target)
+                return target
+            break
+        return None
 
     def abandon(self) -> list[Target]:
         """The client is gone: forgets everything, and tells what lies in memory for it."""
@@ -141,6 +167,7 @@ class ToldList:
         self._numbers.clear()
         self._stored.clear()
         self._stored_bytes = 0
-        out = [target for _, target in self._out.values()]
+        out = [target for _, target in (*self._out.values(), *self._staged.values())]
         self._out.clear()
+        self._staged.clear()
         return out

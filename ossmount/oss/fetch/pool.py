@@ -57,12 +57,13 @@ class FetchPool:
         """
         self._rates = rates or Rates()
         count = config.workers or max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+        self._connections = max(1, -(-config.connections // count))  # of each
         endpoint = endpoint_of(source)
         settings = WorkerSettings(
             bucket=source.bucket,
             endpoint=(endpoint.host, endpoint.port, endpoint.tls, endpoint.host_header, endpoint.base),
             region=source.region,
-            connections=max(1, -(-config.connections // count)),
+            connections=self._connections,
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
@@ -122,6 +123,14 @@ class FetchPool:
         slot = self._where.get(number)
         if slot is not None:
             slot.cancel(number)
+
+    def allow(self, connections: int) -> None:
+        """How many connections all processes together may use from now on; never more than the configuration has.
+
+        What is under way goes on: a process that has more begins nothing new until it has fewer.
+        """
+        for slot in self._slots:
+            slot.allow(max(1, min(self._connections, -(-connections // len(self._slots)))))
 
     # ---- PageStorer
 

@@ -78,6 +78,7 @@ class Slot:
         self._rates = rates
         self._party = rates.join(self._granted, self._bounded)
         self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
+        self._connections = 0  # that the process may use; 0: as many as it was told at its start
         self._lent = False  # the process that runs now has the device
         self._stores: dict[int, StoreDone] = {}
         self._pending: dict[int, Pending] = {}
@@ -100,7 +101,7 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         self._tell(_start_message(number, pending))
-        if self.process is not None and any(self._rates.bounds):
+        if self._rates.bounded and self.process is not None:
             self._want_more(pending.request.length, demand=pending.demand)
 
     def _want_more(self, size: int, *, demand: bool) -> None:
@@ -132,6 +133,11 @@ class Slot:
         if self._lent:
             self._lent = False
             self._tell((wire.REVOKE,))
+
+    def allow(self, connections: int) -> None:
+        """How many connections its process may use, this one and those that follow."""
+        self._connections = connections
+        self._tell((wire.CONNECTIONS, connections))
 
     def tell_credentials(self) -> None:
         self._tell(self._credentials_message())
@@ -171,6 +177,8 @@ class Slot:
         self.process = process = self._start()
         self._grants = (0, 0)
         self._outbox[:0] = [self._credentials_message(), (wire.BOUNDS, *self._rates.bounds)]
+        if self._connections:
+            self._outbox.insert(0, (wire.CONNECTIONS, self._connections))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, process)

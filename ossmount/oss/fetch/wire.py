@@ -11,6 +11,7 @@ daemon to process:
     (CANCEL, number)
     (LEND,)                                        with a device and a guard (SCM_RIGHTS), in a frame of its own
     (REVOKE,)                                      close them
+    (CONNECTIONS, number)                          so many may be used from now on, at most those of the settings
     (BOUNDS, requests, bandwidth)                  what is limited from now on, to how much a second; 0: not at all
     (GRANT, requests, bytes)                       that may be asked for now, beside what was granted before
     (STORE, number, node, size, targets)           push a whole file into the kernel's page cache
@@ -52,6 +53,7 @@ LATENCY: Final = 13
 BOUNDS: Final = 14
 GRANT: Final = 15
 WANT: Final = 16
+CONNECTIONS: Final = 17
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

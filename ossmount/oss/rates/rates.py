@@ -86,6 +86,11 @@ class Rates:
         return f"<Rates {self._requests}, {self._bytes}, {self._pace}>"
 
     @property
+    def bounded(self) -> bool:
+        """There is a limit: who asks OSS must be granted it."""
+        return self._requests is not None or self._bytes is not None
+
+    @property
     def bounds(self) -> Bounds:
         return Bounds(self._requests.rate if self._requests else 0.0, self._bytes.rate if self._bytes else 0.0)
 

@@ -76,6 +76,54 @@ def test_messages_go_out_in_order_and_bounded_by_what_is_confirmed(monkeypatch: 
     trio.run(main)
 
 
+def test_the_kernel_is_asked_which_nodes_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By notifications that change nothing of a node that is known: attributes only."""
+    monkeypatch.setattr(notify, "IN_FLIGHT", 3)
+    verdicts = {10: 0, 11: errno.ENOENT, 12: errno.ENOTCONN, 13: errno.ENOENT, 14: 0}
+
+    async def answer(stream: trio.SocketStream) -> None:
+        size = len(notify.pack_question(1))
+        while True:
+            message = await read_exactly(stream, size)
+            node, offset, _ = protocol.NOTIFY_INVAL_INODE_OUT.unpack_from(message, 16)
+            await stream.send_all(struct.pack("=i", verdicts.get(node, 0) if offset == -1 else 0))
+
+    async def main() -> None:
+        notifier = Notifier()
+        ours, theirs = await stream_pair()
+        with trio.fail_after(60):
+            async with ours, theirs, trio.open_nursery() as nursery:
+                nursery.start_soon(notifier.nodes.send, ours)
+                nursery.start_soon(notifier.nodes.receive, ours, nursery.cancel_scope)
+                nursery.start_soon(answer, theirs)
+                notifier.invalidate_node(11)
+                assert await notifier.known([]) == set()
+                assert await notifier.known(list(verdicts)) == {10, 12, 14}
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_who_cannot_be_asked_may_know_them_all() -> None:
+    async def main() -> None:
+        notifier = Notifier()
+        assert await notifier.known([1, 2]) == {1, 2}  # nobody answers
+        known: list[set[int]] = []
+
+        async def ask() -> None:
+            known.append(await notifier.known([1, 2]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            notifier.nodes._take()
+            notifier.nodes._take()
+            notifier.nodes.give_up_sent()  # the process ended with both
+        assert known == [{1, 2}]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 async def read_exactly(stream: trio.SocketStream, size: int) -> bytes:
     data = b""
     while len(data) < size:

@@ -125,3 +125,38 @@ def test_a_broken_mount_stays_in_the_list(
 )
 def test_durations(seconds: float, text: str) -> None:
     assert status.duration(seconds) == text
+
+
+MEMORY = {
+    "slab": 384 << 20,
+    "look_ahead": 0,
+    "limit": 1 << 30,
+    "reason": "machine or container are short of memory",
+    "used_slab": 100 << 20,
+    "used_beside": 90 << 20,
+    "available": 3 << 29,
+    "total": 4 << 30,
+}
+
+
+def test_memory_in_words() -> None:
+    assert status.memory_text(MEMORY) == (
+        "384 MiB for file data instead of 1 GiB (machine or container are short of memory; no whole files are fetched ahead), "
+        "100 MiB in use, 90 MiB beside it; 1.5 GiB of 4 GiB available"
+    )
+    plenty = {**MEMORY, "slab": 1 << 30, "reason": "", "look_ahead": 1 << 29}
+    assert status.memory_text(plenty).startswith("1 GiB for file data, 100 MiB in use")
+    assert "memory    384 MiB for file data" in status.text_of({**ANSWER, "state": "serving", "facts": {"memory": MEMORY}})
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "none"),
+        ({"limit_requests": 1500, "limit_bandwidth": 10 << 20}, "1,500 requests/s, 10 MiB/s"),
+        ({"limit_requests": 0, "learned_requests": 480.2}, "none; OSS refuses more than 480 requests/s"),
+        ({"limit_requests": 5, "wanted_requests": 64}, "5 requests/s; 64 requests wait"),
+    ],
+)
+def test_limits_in_words(facts: dict[str, float], text: str) -> None:
+    assert status.limits_text(facts) == text

@@ -9,6 +9,7 @@ import pytest
 from ossmount.channel.mounting import MountError
 from ossmount.config import SourceConfig
 from ossmount.daemon import build as building
+from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.failures import command_error
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
@@ -99,7 +100,7 @@ def test_defaults_that_depend_on_the_machine(tmp_path: Path) -> None:
     ],
 )
 def test_which_channel_and_why(wanted: str, release: str, name: str, reason: str) -> None:
-    found, why = building.choose_channel(wanted, release)
+    found, why = choose_channel(wanted, release)
     assert found == name and reason in why
 
 

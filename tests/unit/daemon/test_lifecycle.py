@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,9 @@ class FakeChannel:
     def invalidate_node(self, node: int) -> None: ...
 
     def after_invalidations(self, then: Callable[[], None]) -> None: ...
+
+    async def known(self, nodes: Sequence[int]) -> Sequence[int]:
+        return nodes
 
 
 @pytest.fixture(autouse=True)

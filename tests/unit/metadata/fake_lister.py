@@ -16,6 +16,7 @@ from ossmount.errors import NotFound, OssMountError
 from ossmount.metadata.interface import Named
 from ossmount.metadata.loader import Source
 from ossmount.metadata.namespace import TreeNamespace
+from ossmount.metadata.pruner import Known
 from ossmount.model import Found, ListPage, ObjectInfo, Soon, T
 
 EPOCH = 1_700_000_000.0
@@ -125,6 +126,7 @@ async def running(
     on_change: Callable[[int, Sequence[tuple[int, bytes]]], None] = lambda node, names: None,
     now: Callable[[], float] = lambda: EPOCH,
     snapshot: Source | None = None,
+    known: Known | None = None,
     **config: object,
 ) -> AsyncIterator[TreeNamespace]:
     """A namespace over the lister, running; stopped at the end."""
@@ -135,6 +137,7 @@ async def running(
         prefix=prefix,
         on_change=on_change,
         snapshot=snapshot,
+        known=known,
         now=now,
     )
     started = trio.Event()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from ossmount.data.interface import Outcome
-from ossmount.filesystem.ahead.told import PROBES, SLACK, ToldList
+from ossmount.filesystem.ahead.pace import FIRST, TRIAL
+from ossmount.filesystem.ahead.told import PROBES, SLACK, STRANGERS, ToldList
 from ossmount.model import Node
 from tests.unit.filesystem.ahead.fake_tree import Station, target
 
@@ -149,3 +150,70 @@ def test_the_same_file_twice() -> None:
     told.ended = True
     assert told.done
     assert len(station.asked) == 10
+
+
+def test_readers_that_drift_apart_find_what_they_were_told() -> None:
+    station, nodes = world()
+    station.prefetcher.knows = False
+    tell(station, nodes)
+    station.settle()
+    for reader in range(8):  # each reads all of its share before the next one begins
+        station.read(*nodes[reader::8])
+        station.settle()
+    assert station.prefetcher.given_back == []
+    assert station.asked == [target(node).version for node in nodes]
+
+
+def test_where_room_is_short_what_readers_have_passed_gives_way_first() -> None:
+    station, nodes = world(room=20_000_000)
+    station.prefetcher.knows = False
+    tell(station, nodes)
+    station.settle()
+    assert len(station.asked) == 200
+    station.read(*nodes[100:120])
+    station.settle()
+    assert station.prefetcher.given_back == []
+    for node in nodes[120:500]:  # as if the readers of the first hundred never came
+        station.read(node)
+        station.settle()
+    assert station.prefetcher.given_back[:50] == [target(node).version for node in nodes[:50]]
+    assert len(set(station.asked)) == len(station.asked)
+
+
+def test_what_was_told_speaks_for_no_guess_also_when_its_client_is_done() -> None:
+    station, nodes = world()
+    station.prefetcher.knows = False
+    station.read(*nodes[500:540])
+    told = tell(station, nodes[:300])
+    station.settle()
+    told.ended = True
+    station.scheduler.close_list(told)
+    for node in nodes[:300]:
+        station.read(node)
+        station.settle()
+    assert station.asked == [target(node).version for node in nodes[:300]]
+    station.read(*nodes[540:600])  # now somebody reads what was not told
+    station.settle()
+    assert len(station.asked) > 300
+
+
+def test_a_list_whose_readers_do_not_come_gives_way_to_others() -> None:
+    station, nodes = world()
+    station.prefetcher.knows = False
+    told = tell(station, nodes[:50])
+    station.settle()
+    told.ended = True
+    station.scheduler.close_list(told)
+    others = nodes[50 : 51 + STRANGERS]
+    station.read(*others[:-1])
+    assert set(station.prefetcher.given_back) == {target(node).version for node in nodes[:50]}
+    station.read(others[-1])
+
+
+def test_what_the_kernel_does_not_know_is_not_offered_to_it_for_long() -> None:
+    station, nodes = world()
+    station.prefetcher.knows = False
+    tell(station, nodes)
+    station.settle()
+    assert len(station.asked) == len(nodes)
+    assert 0 < sum(node != 0 for _, node in station.prefetcher.asked) <= TRIAL + FIRST

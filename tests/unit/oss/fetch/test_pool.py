@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,34 @@ def test_connections_are_kept_and_bounded() -> None:
         assert server.connections <= 4
         assert len(server.requests) == 400
     assert facts["outstanding"] == 0
+
+
+def test_fewer_connections_may_be_used_while_it_runs() -> None:
+    """Also by a process that takes over from one that died."""
+    data = _data(5_000)
+    release = threading.Event()
+
+    def script(request: Request) -> list[Action]:
+        return [release, honest(data, "E1", request)]
+
+    with serving(script) as server:
+
+        def look(pool: FetchPool, _numbers: list[int]) -> None:
+            wait_until(lambda: len(server.requests) == 16)
+            trio.from_thread.run_sync(pool.allow, 3)
+            os.kill(pool.pids()[0], signal.SIGKILL)
+            wait_until(lambda: len(server.requests) >= 19)
+            time.sleep(0.2)  # in front of what must not come
+            seen.append(len(server.requests))
+            trio.from_thread.run_sync(pool.allow, 1000)
+            wait_until(lambda: len(server.requests) == 32)
+            release.set()
+
+        seen: list[int] = []
+        wanted = [Wanted(b"%d" % number, data) for number in range(40)]
+        fetch_all(source(server.url), wanted, connections=16, during=look)
+    assert all(item.right for item in wanted)
+    assert seen == [19]
 
 
 def test_an_object_that_changed_is_told() -> None:

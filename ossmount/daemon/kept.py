@@ -1,0 +1,222 @@
+"""The daemon's side of its keeper: what lets another daemon go on with the connection, and this one with another's.
+
+Everything runs on the event loop's thread. When the keeper dies, a new one is started and given what it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from ossmount.channel.interface import Taken
+from ossmount.daemon.keeping import keeper_words, plan_of
+from ossmount.daemon.order import Order
+from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.keeper import wire
+
+log = logging.getLogger(__name__)
+
+_BEAT = 1.0  # seconds between two signs of life
+_RESTART = 1.0  # seconds between two keepers at least
+
+
+class Kept:
+    """A Succession (ossmount.channel.interface) over a keeper process; `run` is a component of the mount."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Waits for the keeper's first word. descriptor: of the socket to it. Raises CommandError when it is gone."""
+        os.set_inheritable(descriptor, False)
+        self._connection = socket.socket(fileno=descriptor)
+        received = wire.receive(self._connection)
+        if received is None:
+            raise CommandError(ExitCode.UNEXPECTED, "the keeper of the mount is gone")
+        self._connection.setblocking(False)
+        hello: Mapping[str, Any] = received[0]
+        descriptors = received[1]
+        self._greet(hello)
+        self.role = str(hello["role"])
+        self._nice = int(hello["nice"])
+        self.alive, self._alive_writing, self.journal, *device = descriptors
+        self._agreement: Mapping[str, Any] | None = None
+        self._device = -1  # our own descriptor of the device, for a new keeper
+        self._taken: Taken | None = None
+        self._given = trio.Event()
+        self._mounted = trio.Event()
+        self._serving = False
+        self._over = False  # the connection is another daemon's, or has ended
+        self._started: subprocess.Popen[bytes] | None = None  # the keeper that we have started
+        self._started_one = False
+        self._order: Order | None = None
+        self._leave: Callable[[], None] = lambda: None
+        self._changed: Callable[[], None] = lambda: None
+        if device:
+            self._take(device[0], hello)
+
+    def __repr__(self) -> str:
+        return f"<Kept by {self.pid} as {self.role}>"
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the connection was begun by another daemon."""
+        return self.role != wire.FIRST
+
+    @property
+    def follows_a_death(self) -> bool:
+        """Whether nobody serves until we do: nothing may be waited for that is not needed."""
+        return self.role == wire.SUCCESSOR
+
+    def attach(self, order: Order, leave: Callable[[], None], changed: Callable[[], None]) -> None:
+        """order: as the daemon was given it; leave: called when the connection is to be left to another daemon; changed: when
+        there is another keeper."""
+        self._order, self._leave, self._changed = order, leave, changed
+
+    def facts(self) -> dict[str, object]:
+        return {"pid": self.pid, "deaths": self._deaths, "restarts": self._restarts, "this_daemon": self.role}
+
+    # -- for the daemon
+
+    def built(self) -> None:
+        """Takes back the priority with which a successor is started. Called before there are threads and processes of ours."""
+        if os.getpriority(os.PRIO_PROCESS, 0) < self._nice:
+            os.setpriority(os.PRIO_PROCESS, 0, self._nice)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Listens to the keeper and shows it that we live, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._beat)
+            started()
+            while True:
+                received = await self._receive()
+                if received is None:
+                    await self._start_keeper()
+                else:
+                    self._hear(*received)
+
+    async def prepared(self) -> None:
+        """Returns when the connection is ours. A replacement has all else by now."""
+        if self.role == wire.REPLACEMENT:
+            self._tell("prepared")
+            await self._given.wait()
+
+    def ready(self) -> None:
+        """We serve."""
+        self._serving = True
+        self._tell("ready")
+
+    def refuse(self, message: str) -> None:
+        """We cannot be used, and end."""
+        self._tell("refused", message=message)
+
+    # -- for the channel
+
+    def taken(self) -> Taken | None:
+        return self._taken
+
+    def keep(self, fd: int, agreement: Mapping[str, Any]) -> None:
+        self._agreement = agreement
+        self._device = os.dup(fd)
+        self._tell("mounted", (fd,), agreement=agreement)
+        self._mounted.set()
+
+    def left(self) -> None:
+        self._tell("left")
+        self._close()
+
+    def end(self) -> None:
+        if not self._over:
+            self._tell("end")
+            self._close()
+
+    # -- inside
+
+    def _greet(self, hello: Mapping[str, Any]) -> None:
+        self.pid, self.socket = int(hello["keeper"]), str(hello["socket"])
+        self._count(hello)
+
+    def _count(self, message: Mapping[str, Any]) -> None:
+        self._deaths, self._restarts = int(message["deaths"]), int(message["restarts"])
+
+    def _take(self, device: int, message: Mapping[str, Any]) -> None:
+        self._agreement = message["agreement"]
+        self._device = os.dup(device)
+        self._taken = Taken(device, message["agreement"], bool(message["after_death"]))
+        self._mounted.set()
+        self._given.set()
+
+    def _close(self) -> None:
+        """The device is nobody's here any more, once the channel has closed its own."""
+        self._over = True
+        if self._device >= 0:
+            os.close(self._device)
+            self._device = -1
+
+    def _tell(self, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> None:
+        # a keeper that is gone is found out by reading, and told all that counts again (adopt)
+        with contextlib.suppress(OSError):
+            wire.send(self._connection, kind, descriptors, **fields)
+
+    async def _beat(self) -> None:
+        while True:
+            self._tell("beat")
+            await trio.sleep(_BEAT)
+
+    async def _receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        while True:
+            await trio.lowlevel.wait_readable(self._connection)
+            with contextlib.suppress(BlockingIOError):
+                return wire.receive(self._connection)
+
+    def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        kind = message["kind"]
+        if kind == "take":
+            self._take(descriptors[0], message)
+            self._count(message)
+        elif kind == "leave":
+            log.info("another daemon takes over")
+            self._leave()
+        elif kind == "hello":  # of the keeper that we have started; what it sent along is ours
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._greet(message)
+            self._changed()
+
+    async def _start_keeper(self) -> None:
+        """The keeper is gone: another one takes its place, with the same device."""
+        trio.lowlevel.notify_closing(self._connection)
+        self._connection.close()
+        if self.role == wire.REPLACEMENT and self._taken is None:
+            raise CommandError(ExitCode.UNEXPECTED, "the keeper of the mount is gone")
+        await self._mounted.wait()
+        if self._over:
+            await trio.sleep_forever()
+        assert self._order is not None
+        log.warning("the keeper %d is gone: another one is started", self.pid)
+        if self._started_one:
+            await trio.sleep(_RESTART)
+        self._started_one = True
+        if self._started is not None:
+            self._started.poll()  # reaps it
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection.setblocking(False)
+        plan = plan_of(self._order, first=False).write()
+        try:
+            self._started = subprocess.Popen(
+                keeper_words(plan, theirs.fileno(), self._order.mountpoint),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(plan, theirs.fileno()),
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.error("no keeper can be started: %s", error)
+        finally:
+            os.close(plan)
+            theirs.close()
+        handed = (self.alive, self._alive_writing, self.journal, self._device)
+        self._tell("adopt", handed, pid=os.getpid(), agreement=self._agreement, serving=self._serving)

@@ -1,0 +1,150 @@
+"""One daemon, as its keeper sees it: started, watched by a pidfd, spoken to over a socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+from ossmount.keeper import wire
+from ossmount.keeper.plan import Plan, memory_file
+
+SILENT = 10.0  # seconds without a heartbeat after which a daemon counts as dead
+HALF_DEAD = 2.0  # seconds without a heartbeat between looks at whether its main thread has ended
+STARTING = 60.0  # seconds from its start until a daemon serves; it lists nothing for that
+HURRY = 10  # how much nicer than others the machine is to a daemon for which all readers wait, until it is built
+REAPING = 0.5  # seconds from SIGKILL to the next daemon, whether the killed one is gone by then or not
+CLOSING = 30.0  # seconds from leaving the connection to the end of the process
+_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # as a program expects them
+
+
+class Daemon:
+    """States: it was started; it is `prepared`; it is `serving`; it has `left`, or was `killed`; it has ended."""
+
+    def __init__(self, pid: int, connection: socket.socket, role: str, plan: Plan) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.connection = connection
+        self.role = role
+        self.plan = plan
+        self.started = self.beat = self._looked = time.monotonic()
+        self.prepared = False
+        self.serving = False
+        self.left = 0.0  # when
+        self.killed = 0.0  # when
+        self.why = ""  # what it says of its own end
+
+    def __repr__(self) -> str:
+        return f"<Daemon {self.pid} {self.role} serving={self.serving} left={self.left}>"
+
+    def tell(self, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> None:
+        """One that takes nothing any more is found out by its end or by its silence."""
+        try:
+            wire.send(self.connection, kind, descriptors, **fields)
+        except OSError:
+            return
+
+    def signal(self, number: int) -> None:
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return
+
+    def kill(self) -> None:
+        if not self.killed:
+            self.killed = time.monotonic()
+            self.signal(signal.SIGKILL)
+
+    def due(self) -> float:
+        """When to ask for trouble() again, if it does not move before."""
+        if self.left:
+            return self.left + CLOSING
+        if self.killed:
+            return self.killed + REAPING
+        due = max(self.beat, self._looked) + HALF_DEAD
+        return due if self.serving or self.prepared else min(due, self.started + STARTING)
+
+    def trouble(self, now: float) -> str:
+        """Why it counts as dead though it has not ended; "" when it does not."""
+        if self.left:
+            return f"left, and did not end within {CLOSING:g} s" if now >= self.due() else ""
+        if now >= self.beat + SILENT:
+            return f"gave no sign of life for {SILENT:g} s"
+        if now >= self.due():
+            self._looked = now
+            if now >= self.beat + HALF_DEAD and self._is_zombie():
+                return "has ended, but a thread of it is held in the kernel"
+            if not (self.serving or self.prepared) and now >= self.started + STARTING:
+                return f"did not serve within {STARTING:g} s"
+        return ""
+
+    def _is_zombie(self) -> bool:
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        except OSError:
+            return True
+
+    def reap(self) -> str:
+        """After its end: how it ended, as text. Closes what the keeper has of it."""
+        os.close(self.pidfd)
+        self.connection.close()
+        try:
+            _, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return "has ended"  # it is not ours: this keeper was started by it
+        code = os.waitstatus_to_exitcode(status)
+        return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+
+
+def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
+    """Starts a daemon. Raises OSError. oom_score_adj: its own, where the keeper has a lower one ("" where it has not)."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    report = plan.report if role == wire.FIRST else -1
+    handed = [theirs.fileno(), *(fd for fd in (report, *plan.inherited) if fd >= 0 and role == wire.FIRST)]
+    order = memory_file("ossmount-order", plan.order)
+    try:
+        for descriptor in handed:
+            os.set_inheritable(descriptor, True)
+        words = [*plan.argv, str(report), str(theirs.fileno())]
+        environment = {**os.environ, **plan.environment}
+        actions = [(os.POSIX_SPAWN_DUP2, order, 0)]
+        pid = os.posix_spawn(words[0], words, environment, file_actions=actions, setsid=True, setsigdef=_SIGNALS, setsigmask=())
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        for descriptor in handed:
+            os.set_inheritable(descriptor, False)
+        os.close(order)
+        theirs.close()
+    ours.setblocking(False)
+    if oom_score_adj:
+        write_oom_score_adj(pid, oom_score_adj)
+    if role == wire.SUCCESSOR:
+        _hurry(pid)
+    return Daemon(pid, ours, role, plan)
+
+
+def _hurry(pid: int) -> None:
+    """Where it is permitted (CAP_SYS_NICE). The daemon takes it back itself, before it starts threads and processes."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) - HURRY)
+    except (PermissionError, ProcessLookupError):
+        return
+
+
+def read_oom_score_adj() -> str:
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def write_oom_score_adj(pid: int, value: str) -> bool:
+    """False where it is not permitted (a lower one needs CAP_SYS_RESOURCE), or the process has ended."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(value)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,379 @@
+"""The keeper's loop: who serves, who comes next, and what becomes of a mount whose daemons die.
+
+One thread, one poll(). While nothing happens it wakes up once a second, for the daemon's heartbeat.
+
+    serving ── dies ──→ RESEND, successor started ── ready ──→ serving
+       │                          └─ dies before it served: again, after a pause; the fifth time: failed (all is EIO)
+       ├── restart ──→ a replacement prepares itself ── prepared ──→ the old one is told to leave ── left ──→ it takes over
+       └── end ──→ the device is closed
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from ossmount.keeper import kernel, wire
+from ossmount.keeper.control import Client, Control
+from ossmount.keeper.daemon import HALF_DEAD, Daemon, spawn
+from ossmount.keeper.plan import Plan
+from ossmount.keeper.report import Report, log
+
+LEAVING = 3.0  # seconds to leave the connection to a replacement
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)  # seconds before the next try, after so many daemons that died before they served
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
+
+
+class Keeper:
+    """The keeper of one connection."""
+
+    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "") -> None:
+        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right."""
+        self._plan = plan
+        self._alive = alive
+        self._journal = journal
+        self._own_oom = own_oom
+        self._device = -1
+        self._agreement: object = None
+        self._current: Daemon | None = None
+        self._coming: Daemon | None = None  # a replacement that prepares itself while the current one serves
+        self._past: list[Daemon] = []  # that serve no more and have not ended yet
+        self._leaving = 0.0  # when the current one was told to leave
+        self._next = 0.0  # when the next try is due, while there is no current one
+        self._tries = 0  # daemons in a row that died before they served
+        self._died = False  # the last one did not leave
+        self._deaths = 0
+        self._restarts = 0
+        self._failed = ""  # why no more daemons are started
+        self._ended = False  # in order
+        self._stops = 0
+        self._client: Client | None = None  # who asked for a restart and waits for its end
+        self._exit_code: int | None = None
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._report = Report(plan, self._watch)
+        self._control = Control(f"{plan.socket}{os.getpid()}.sock", self._watch, self._serve)
+        self._catch_signals()
+
+    # -- the loop
+
+    def run(self) -> int:
+        """Until the connection has ended; the exit code."""
+        try:
+            while self._exit_code is None:
+                due = self._due()
+                timeout = None if due is None else max(0.0, due - time.monotonic()) * 1000 + 1
+                for descriptor, _ in self._poll.poll(timeout):
+                    handler = self._handlers.get(descriptor)
+                    if handler is not None:
+                        handler()
+                self._look_at_the_time(due)
+        finally:
+            self._control.close()
+        return self._exit_code
+
+    def _watch(self, descriptor: int, handler: Callable[[], None] | None) -> None:
+        if handler is not None:
+            self._handlers[descriptor] = handler
+            self._poll.register(descriptor, select.POLLIN)
+        elif self._handlers.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    def _due(self) -> float | None:
+        """When something is to be done if nothing happens before."""
+        dues = [daemon.due() for daemon in (self._current, self._coming) if daemon is not None]
+        dues += [daemon.due() for daemon in self._past if not daemon.killed]
+        if self._leaving:
+            dues.append(self._leaving + LEAVING)
+        if self._next:
+            dues.append(self._next)
+        return min(dues, default=None)
+
+    def _look_at_the_time(self, due: float | None) -> None:
+        now = time.monotonic()
+        for daemon in (self._current, self._coming):
+            if daemon is None:
+                continue
+            if due is not None and now > due + HALF_DEAD:
+                daemon.beat = now  # we did not run ourselves (a frozen cgroup): its silence says nothing
+            if daemon.killed:
+                if now >= daemon.due():
+                    self._gone(daemon, "was killed and is still held in the kernel")
+                    self._past.append(daemon)
+            else:
+                _kill_if_dead(daemon, now)
+        for daemon in self._past:
+            _kill_if_dead(daemon, now)
+        if self._leaving and self._current is not None and now >= self._leaving + LEAVING:
+            log(f"daemon {self._current.pid} does not leave: it is killed", "WARNING")
+            self._leaving = 0.0
+            self._current.kill()
+        if self._next and now >= self._next:
+            self._start_successor()
+
+    # -- daemons
+
+    def start(self) -> None:
+        """Starts the daemon that mounts. Raises OSError."""
+        self._current = self._spawn(self._plan, wire.FIRST)
+        self._report.handed_on(self._plan)
+
+    def adopt(self, daemon: Daemon, device: int, agreement: object, *, serving: bool) -> None:
+        """Keeps a daemon that runs already: the one that started this keeper."""
+        self._current, self._device, self._agreement = daemon, device, agreement
+        daemon.serving = serving
+        self._introduce(daemon)
+
+    def _spawn(self, plan: Plan, role: str) -> Daemon:
+        daemon = spawn(plan, role, self._own_oom)
+        self._introduce(daemon)
+        return daemon
+
+    def _introduce(self, daemon: Daemon) -> None:
+        device = (self._device,) if daemon.role == wire.SUCCESSOR else ()
+        daemon.tell(
+            "hello",
+            (*self._alive, self._journal, *device),
+            keeper=os.getpid(),
+            socket=self._control.path,
+            role=daemon.role,
+            agreement=self._agreement,
+            after_death=self._died,
+            deaths=self._deaths,
+            restarts=self._restarts,
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
+        )
+        self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
+        self._watch(daemon.pidfd, lambda: self._reap(daemon))
+
+    def _hear(self, daemon: Daemon) -> None:
+        """Takes all messages that there are."""
+        while True:
+            try:
+                received = wire.receive(daemon.connection)
+            except BlockingIOError:
+                return
+            if received is None:
+                self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
+                return
+            daemon.beat = time.monotonic()
+            message, descriptors = received
+            self._take(daemon, message, descriptors)
+
+    def _take(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
+        kind = message["kind"]
+        if kind == "mounted":
+            self._device, self._agreement = descriptors[0], message["agreement"]
+        elif kind == "ready":
+            daemon.serving = True
+            self._tries = 0
+            self._answer(pid=daemon.pid)
+        elif kind == "prepared":
+            daemon.prepared = True
+            self._replace()
+        elif kind == "refused":
+            daemon.why = str(message["message"])
+        elif kind == "left" and daemon is self._current:
+            daemon.left = time.monotonic()
+            self._past.append(daemon)
+            self._current, self._leaving, self._died = None, 0.0, False
+            self._hand_over()
+        elif kind == "end":
+            self._ended = True
+            self._close_device()
+
+    def _close_device(self) -> None:
+        if self._device >= 0:
+            self._watch(self._device, None)
+            os.close(self._device)
+            self._device = -1
+
+    def _reap(self, daemon: Daemon) -> None:
+        """A daemon has ended."""
+        self._hear(daemon)  # what it said before
+        self._watch(daemon.connection.fileno(), None)
+        self._watch(daemon.pidfd, None)
+        how = daemon.reap()
+        if daemon in self._past:
+            self._past.remove(daemon)
+            if daemon.killed and self._device >= 0:
+                kernel.resend(self._device)  # what it was just reading when its successor began
+        else:
+            self._gone(daemon, how)
+
+    def _gone(self, daemon: Daemon, how: str) -> None:
+        """Whoever served or was to serve is gone."""
+        if daemon is self._coming:
+            self._coming = None
+            self._answer(error=daemon.why or f"the new daemon {how} before it was ready; the log says more")
+            if self._current is None and not self._ended:
+                self._after_death(daemon, how)
+            return
+        self._current, self._leaving = None, 0.0
+        if self._ended:
+            self._finish(self._report.code or 0)
+        elif self._device < 0:
+            self._finish(self._report.finish())
+        elif self._stops:
+            self._finish(1)
+        else:
+            self._after_death(daemon, how)
+
+    def _after_death(self, daemon: Daemon, how: str) -> None:
+        self._deaths += 1
+        self._died = True
+        log(f"daemon {daemon.pid} {daemon.why or how}{'' if daemon.serving else ', before it served'}", "ERROR")
+        if not daemon.serving:
+            self._tries += 1
+            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
+        if self._coming is not None:
+            self._replace()
+        elif self._tries < len(PAUSES):
+            self._next = time.monotonic() + PAUSES[self._tries]
+        else:
+            self._fail(f"{self._tries} daemons in a row died before they served; the last one {how}")
+
+    def _start_successor(self) -> None:
+        """On the same device; what was in hand comes once more."""
+        self._next = 0.0
+        kernel.resend(self._device)
+        try:
+            self._current = self._spawn(self._plan, wire.SUCCESSOR)
+        except OSError as error:
+            self._tries += 1
+            log(f"no daemon can be started: {error}", "ERROR")
+            if self._tries < len(PAUSES):
+                self._next = time.monotonic() + PAUSES[self._tries]
+            else:
+                self._fail(f"no daemon can be started: {error}")
+
+    def _fail(self, why: str) -> None:
+        """No more tries: whoever reads is told so, until the mount is taken away or `ossmount restart` helps."""
+        self._failed = why
+        self._answer(error=why)
+        log(f"the mount has failed: {why}. All requests fail with EIO from now on", "ERROR")
+        kernel.resend(self._device)
+        self._watch(self._device, self._refuse)
+
+    def _refuse(self) -> None:
+        if not kernel.refuse(self._device, errno.EIO):
+            self._finish(1)
+
+    # -- restart
+
+    def _serve(self, request: dict[str, object], client: Client) -> None:
+        """The commands of the control socket."""
+        command = request.get("command")
+        if command == "status":
+            client.answer(**self._status())
+        elif command == "order":
+            client.answer(order=self._plan.order)
+        elif command == "restart":
+            self._restart(request, client)
+        else:
+            client.answer(error=f"unknown command {command!r}; there are: order, restart, status")
+
+    def _status(self) -> dict[str, object]:
+        state = "failed" if self._failed else "serving" if self._current is not None and self._current.serving else "restarting"
+        return {
+            "state": state,
+            "problem": self._failed,
+            "daemon_pid": None if self._current is None else self._current.pid,
+            "deaths": self._deaths,
+            "restarts": self._restarts,
+        }
+
+    def _restart(self, request: dict[str, object], client: Client) -> None:
+        if self._device < 0 or self._ended or self._stops:
+            client.answer(error="the mount is just beginning or ending")
+            return
+        if self._client is not None or self._coming is not None:
+            client.answer(error="it is just being restarted")
+            return
+        argv, order, environment = request.get("argv"), request.get("order"), request.get("environment")
+        if not (isinstance(argv, list) and argv and isinstance(order, str) and isinstance(environment, dict)):
+            client.answer(error="restart needs argv, order and environment")
+            return
+        plan = self._plan.changed(argv=[*map(str, argv)], order=order, environment=environment)
+        self._client = client
+        if self._current is not None:
+            try:
+                self._coming = self._spawn(plan, wire.REPLACEMENT)
+            except OSError as error:
+                self._answer(error=f"no daemon can be started: {error}")
+            return
+        # none serves: the new one is tried at once
+        self._plan, self._failed, self._tries, self._next = plan, "", 0, time.monotonic()
+        self._watch(self._device, None)
+        self._restarts += 1
+
+    def _answer(self, **fields: object) -> None:
+        if self._client is not None:
+            self._client.answer(**fields)
+            self._client = None
+
+    def _replace(self) -> None:
+        """The replacement takes over, as soon as both it and the current one are so far."""
+        if self._coming is None or not self._coming.prepared:
+            return
+        if self._current is None:
+            self._hand_over()
+        elif not self._leaving:
+            self._leaving = time.monotonic()
+            self._current.tell("leave")
+
+    def _hand_over(self) -> None:
+        daemon = self._coming
+        if daemon is None or not daemon.prepared:  # it died meanwhile
+            self._next = time.monotonic()
+            return
+        self._current, self._coming, self._plan = daemon, None, daemon.plan
+        self._tries = 0
+        self._restarts += 1
+        daemon.prepared = False
+        daemon.started = time.monotonic()
+        kernel.resend(self._device)
+        counts = {"deaths": self._deaths, "restarts": self._restarts}
+        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
+
+    # -- signals, and the end
+
+    def _catch_signals(self) -> None:
+        """Whatever was inherited: a shell's background jobs start with SIGINT ignored."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(writing)
+        self._watch(reading, lambda: self._stop(os.read(reading, 64)))
+
+    def _stop(self, numbers: bytes) -> None:
+        """The daemon takes the mount away; one that does not is killed at the third signal."""
+        for number in numbers:
+            self._stops += 1
+            if self._coming is not None:
+                self._coming.kill()
+            if self._current is None:
+                self._finish(0)
+            elif self._stops > PATIENCE:
+                self._current.kill()
+            else:
+                self._current.signal(number)
+
+    def _finish(self, code: int) -> None:
+        self._close_device()
+        self._exit_code = code
+
+
+def _kill_if_dead(daemon: Daemon, now: float) -> None:
+    trouble = "" if daemon.killed else daemon.trouble(now)
+    if trouble:
+        log(f"daemon {daemon.pid} {trouble}: it is killed", "ERROR")
+        daemon.why = trouble
+        daemon.kill()

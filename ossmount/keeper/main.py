@@ -1,0 +1,49 @@
+"""The keeper's process: `main PLAN CONNECTION MOUNTPOINT`.
+
+PLAN and CONNECTION are descriptors; CONNECTION leads to the daemon that started this keeper, -1: it is to start one.
+MOUNTPOINT is for whoever looks at the list of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from ossmount.keeper import wire
+from ossmount.keeper.daemon import Daemon, read_oom_score_adj, write_oom_score_adj
+from ossmount.keeper.keeper import Keeper
+from ossmount.keeper.plan import Plan
+from ossmount.keeper.report import log
+
+_NAME = "ossmount-keeper"  # 15 bytes are the most
+_OOM_SCORE_ADJ = "-900"  # nearly the last to be killed for memory: it has none to give
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until the mount is gone; the exit code of `ossmount mount --foreground`."""
+    plan = Plan.read(int(arguments[0]))
+    os.chdir("/")
+    with open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(_NAME)
+    own = read_oom_score_adj()
+    lowered = int(own) > int(_OOM_SCORE_ADJ) and write_oom_score_adj(os.getpid(), _OOM_SCORE_ADJ)
+    if int(arguments[1]) >= 0:
+        keeper = _adopting(plan, int(arguments[1]), own if lowered else "")
+    else:
+        keeper = Keeper(plan, os.pipe(), os.memfd_create("ossmount-journal"), own_oom=own if lowered else "")
+        keeper.start()
+    return keeper.run()
+
+
+def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
+    connection = socket.socket(fileno=descriptor)
+    received = wire.receive(connection)
+    if received is None:
+        raise SystemExit("the daemon is gone")
+    message, (reading, writing, journal, device) = received
+    connection.setblocking(False)
+    pid = int(str(message["pid"]))
+    keeper = Keeper(plan, (reading, writing), journal, own_oom=own_oom)
+    keeper.adopt(Daemon(pid, connection, wire.FIRST, plan), device, message["agreement"], serving=bool(message["serving"]))
+    log(f"keeper {os.getpid()} keeps daemon {pid}: the keeper before it is gone")
+    return keeper

@@ -1,0 +1,45 @@
+"""Messages between keeper and daemon: one JSON object in each packet of a SOCK_SEQPACKET pair, descriptors beside it.
+
+daemon → keeper
+    mounted   agreement; descriptor: the device. INIT was answered, from here on the mount outlives its daemon
+    ready     it serves
+    beat      once a second
+    prepared  (a replacement) everything is up but the connection, which it waits for
+    refused   message: (a replacement) it cannot be used, and ends
+    left      it does not touch the connection any more
+    end       the connection ends in order: close the device
+    adopt     pid, agreement, serving; descriptors: both ends of the pipe, journal, device. A daemon to a keeper it has started
+keeper → daemon
+    hello     keeper, socket, role, agreement, after_death, deaths, restarts, nice; descriptors: both ends of the pipe, journal,
+              and for a successor the device
+    leave     another daemon is ready to take the connection
+    take      agreement, after_death, deaths, restarts; descriptor: the device
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+
+LARGEST = 64 << 10  # bytes of a packet
+_DESCRIPTORS = 4  # with one packet, at most
+
+#: What a daemon is started as: one that mounts, one that comes after a death, one that takes over from a living one.
+FIRST, SUCCESSOR, REPLACEMENT = "first", "successor", "replacement"
+
+
+def send(connection: socket.socket, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> None:
+    """Raises OSError when the other side is gone or takes nothing."""
+    socket.send_fds(connection, [json.dumps({"kind": kind, **fields}).encode()], descriptors)
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, object], list[int]] | None:
+    """A message and its descriptors (close-on-exec), which are the caller's then; None at the end. Raises BlockingIOError."""
+    try:
+        data, descriptors, _flags, _ = socket.recv_fds(connection, LARGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None
+    if not data:
+        return None
+    message: dict[str, object] = json.loads(data)
+    return message, descriptors
