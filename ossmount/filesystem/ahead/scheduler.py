@@ -65,6 +65,7 @@ class Scheduler:
         self._landing = Landing()
         self._pace = Pace(connections * 7 // 8)
         self._epoch = Epoch(tree, self._kept)
+        self._pass = (self._epoch.passes, clock())  # its number, and when it was first seen
         self._folders = Folders(tree)
         self._lists: list[ToldList] = []
         self._left: list[ToldList] = []  # whose clients are done, and whose files are not all read yet
@@ -169,6 +170,8 @@ class Scheduler:
                 self._epoch.read(number, directory, self._folders.read(number, directory))
             except OssMountError:
                 continue  # the node is gone meanwhile
+        if self._epoch.passes != self._pass[0]:
+            self._pass = (self._epoch.passes, now)
         self._sort_out()
         for number in self._folders.passed():
             # Perhaps it is read later, at random: it stays as long as nobody needs the room.
@@ -280,7 +283,10 @@ class Scheduler:
             self._for_kernel -= target.version.size
 
     def _make_room(self, source: Source) -> bool:
-        """Gives back a told file that its readers have passed by, or the oldest staged one of a source after this one."""
+        """Gives back a told file that its readers have passed by, or the oldest staged one of a source after this one.
+
+        Where there is none, one that was guessed in a former pass and that nobody wanted.
+        """
         for told in (*self._lists, *self._left):
             spare = told.spare()
             if spare is not None:
@@ -290,6 +296,11 @@ class Scheduler:
             for _, target, *_ in staged.values():
                 self._give_back(target)
                 return True
+        for _, target, since, _ in self._staged[self._epoch.rank].values():
+            if since < self._pass[1]:
+                self._give_back(target)
+                return True
+            break
         return False
 
     def _give_back(self, target: Target) -> None:

@@ -133,6 +133,22 @@ def test_a_page_cache_that_was_emptied_is_filled_once_more() -> None:
     assert len(station.asked) == len(set(station.asked))
 
 
+def test_what_nobody_wanted_of_a_pass_gives_way_to_the_next_one() -> None:
+    station = Station(room=20_000_000)  # 200 files
+    nodes = tree(station)
+    station.prefetcher.knows = False
+    station.read(*nodes[:100])
+    while station.prefetcher.under_way:
+        station.settle()
+    assert len(station.prefetcher.staged) == 200
+    station.read(*nodes[: LOST + AGAIN + START])  # they are read once more, and not what was guessed
+    before = len(station.asked)
+    while station.prefetcher.under_way:
+        station.settle()
+    assert len(station.asked) > before
+    assert len(station.prefetcher.given_back) == len(set(station.prefetcher.given_back)) > 0
+
+
 def test_nobody_looks_for_an_order_where_no_guess_would_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     station = Station(latency=0.001)
     nodes = tree(station)
