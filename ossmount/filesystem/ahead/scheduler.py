@@ -65,7 +65,7 @@ class Scheduler:
         self._landing = Landing()
         self._pace = Pace(connections * 7 // 8)
         self._epoch = Epoch(tree, self._kept)
-        self._pass = (self._epoch.passes, clock())  # its number, and when it was first seen
+        self._pass = (self._epoch.passes, 0.0)  # its number, and when it was first seen
         self._folders = Folders(tree)
         self._lists: list[ToldList] = []
         self._left: list[ToldList] = []  # whose clients are done, and whose files are not all read yet
