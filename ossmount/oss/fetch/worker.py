@@ -234,7 +234,7 @@ class Worker:
         self._outgoing.append((wire.PROGRESS, job.number, job.reported))
 
     def answering(self, seconds: float) -> None:
-        estimate = self._latency.add(seconds)
+        estimate = self._latency.add(seconds, self._connections.busy, self._now)
         if estimate is not None:
             self._outgoing.append((wire.LATENCY, estimate))
 
