@@ -122,7 +122,8 @@ def audit(it: Store) -> int:
         for key, value in txn.cursor(db=dbs.children):
             child = records.unpack_child(value)
             assert records.pack_child(child) == bytes(value)
-            children[records.unpack_id(key), bytes(key[8:-2]), key.endswith(records.DIRECTORY)] = child
+            name, directory = records.split_child_key(bytes(key))
+            children[records.unpack_id(key), name, directory] = child
         for key, value in txn.cursor(db=dbs.coverage):
             number = records.unpack_id(key)
             coverage = Coverage.unpack(bytes(value))
