@@ -15,7 +15,7 @@ from ossmount.model import ObjectInfo
 
 NEXT_ID = b"next_id"
 NOTES = b"note-"
-_CHUNK = 64  # children that are read at a time
+_CHUNK = 32  # children that are read at a time, at first
 
 
 class Databases(NamedTuple):
@@ -67,10 +67,13 @@ class Rows:
 
     def take(self, most: int) -> list[tuple[bytes, bytes]]:
         """The next ones: keys (see records.split_child_key) and records. Fewer than `most` only at the end."""
-        pairs = list(islice(self._pairs, most))
-        if pairs and pairs[-1][0] >= self._end:
-            self._pairs = iter(())
-            del pairs[bisect_left(pairs, (self._end, b"")) :]
+        pairs: list[tuple[bytes, bytes]] = []
+        # By doubling, since what lies behind the end is read in vain: the children of other directories.
+        while len(pairs) < most and (more := list(islice(self._pairs, min(most - len(pairs), len(pairs) or _CHUNK)))):
+            pairs += more
+            if more[-1][0] >= self._end:
+                self._pairs = iter(())
+                del pairs[bisect_left(pairs, (self._end, b"")) :]
         return pairs
 
     def __iter__(self) -> Iterator[tuple[bytes, bool, bytes]]:

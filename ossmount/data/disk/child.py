@@ -14,11 +14,13 @@ import os
 import socket
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from ossmount.children.tie import tie_to
 from ossmount.data.disk import messages, pins, store
 from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
+from ossmount.data.disk.known import Listing
 from ossmount.data.disk.pieces import Pieces
 
 
@@ -57,6 +59,11 @@ class _Reading:
         self._roots = [root_of(directory) for directory in settings["directories"]]
         self._trusted: set[int] = set()
         self._touch_after: float = settings["touch_after"]
+        for index, root in enumerate(self._roots):
+            threading.Thread(target=Listing(root, partial(self._listed, index)).run, daemon=True).start()
+
+    def _listed(self, directory: int, positions: bytes, known: bool | None) -> None:
+        self._control.send(marshal.dumps((messages.LISTED, directory, positions, known)))
 
     def serve(self) -> None:
         """One thread."""

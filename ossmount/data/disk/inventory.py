@@ -48,6 +48,17 @@ def entries(root: str, rest: Callable[[], None] = lambda: None) -> Iterator[Entr
                 rest()
 
 
+def names(root: str, rest: Callable[[], object]) -> Iterator[bytes]:
+    """Of all entries, without looking at them; `rest` is called after each folder. Raises OSError."""
+    for folder in os.listdir(root):
+        if len(folder) == 2:
+            for file in os.listdir(f"{root}/{folder}"):
+                match = _FILE.fullmatch(file)
+                if match is not None:
+                    yield bytes.fromhex(match[1])
+            rest()
+
+
 def _folder(path: str) -> Iterator[Entry]:
     found: dict[str, Entry] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as files:

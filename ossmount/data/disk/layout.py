@@ -3,6 +3,7 @@
     DIR/ossmount-1/                one user's, mode 0700
         lock                       held by the process that counts and evicts
         usage                      what it has counted, as JSON
+        users                      each process that reads and writes here holds a lock on a byte of it
         written                    grows by one byte for each MiB that any process has written since
         3f/3f9a….whole             an object of up to 1 MiB: its bytes, then a footer with their checksum
         3f/3f07….data              any other object: its bytes at their own offsets, the rest a hole

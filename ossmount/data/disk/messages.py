@@ -10,6 +10,7 @@ process to daemon:
     (PROGRESS, number, bytes)                   of a READ: so many from its start lie in the slab
     (WRITTEN, number, bytes, errno)             of a WRITE; 0 bytes and errno 0: there was no room
     (PINNED, number, states)                    pins.State of each
+    (LISTED, directory, positions, known)       names that are there, see known.py; True: these were all, False: not known
     (STATE, directory, {name: value})           what its keeper says
     (REFUSED, directory, text)                  the directory cannot be used, and why
 `directory` is an index, `targets` are pieces of the slab.
@@ -30,6 +31,7 @@ STATE: Final = 5
 REFUSED: Final = 6
 PIN: Final = 7
 PINNED: Final = 8
+LISTED: Final = 9
 
 MOST_PINS: Final = 512
 

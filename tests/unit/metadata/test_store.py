@@ -354,3 +354,24 @@ def test_what_is_mapped_of_the_file_is_given_back(tmp_path: Path, monkeypatch: p
         writing(it, lambda: it.write(lambda transaction: transaction.note(b"name", b"data")))
         assert mapped_of(it) < whole / 2
         assert names(it) == keys
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 65, 200])
+def test_children_are_taken_many_at_a_time_and_none_of_another_directory(tmp_path: Path, count: int) -> None:
+    keys = [b"a/%03d" % number for number in range(50)] + [b"b/%03d" % number for number in range(count)]
+    keys += [b"b-", *(b"c/%03d" % number for number in range(150)), b"d"]
+    with opened(tmp_path) as it:
+        fill(it, keys)
+        directory = it.children(ROOT, b"b").directory
+        number = ROOT if directory is None else directory.id
+        expected = [b"%03d" % n for n in range(count)] if directory is not None else [b"a", b"b-", b"c", b"d"]
+        for most in (1, 7, 32, 40, 1000):
+            found: list[bytes] = []
+            with it.scan(number, b"") as (_, rows):
+                while pairs := rows.take(most):
+                    found += [records.split_child_key(key)[0] for key, _ in pairs]
+                    assert len(pairs) == most or len(found) == len(expected)
+                assert rows.take(most) == []
+            assert found == expected
+        with it.scan(number, b"") as (_, rows):
+            assert [name for name, _, _ in rows] == expected
