@@ -106,5 +106,9 @@ class ChannelConfig:
     direct_io: bool = False
     close_to_open: bool = False
     fuse_fd: int | None = None  # serve this descriptor instead of mounting
+    passthrough: int = (
+        0  # how deeply our mount counts as stacked: 1, or 2 for a cache on a stacked file system; 0: no passthrough
+    )
+    why_no_passthrough: str = "it was not asked for (--passthrough)"
     max_background: int = 128
     read_ahead_kb: int = 0  # 0: leave the bdi's own value alone

@@ -8,12 +8,16 @@ daemon → keeper
     refused   message: (a replacement) it cannot be used, and ends
     left      it does not touch the connection any more
     end       the connection ends in order: close the device
-    adopt     pid, agreement, serving; descriptors: both ends of the pipe, journal, device. A daemon to a keeper it has started
+    back      number; descriptor: a file that the kernel is to read by itself (backing.py)
+    unback    backing: its number is not needed any more
+    adopt     pid, agreement, serving, backings; descriptors: both ends of the pipe, journal, device. A daemon to a keeper that
+              it has started
 keeper → daemon
-    hello     keeper, socket, role, agreement, after_death, deaths, restarts, nice; descriptors: both ends of the pipe, journal,
-              and for a successor the device
+    hello     keeper, socket, role, agreement, after_death, deaths, restarts, backings, nice; descriptors: both ends of the
+              pipe, journal, and for a successor the device
+    backed    number, backing, error: the answer to back; the error is an errno, 0: none
     leave     another daemon is ready to take the connection
-    take      agreement, after_death, deaths, restarts; descriptor: the device
+    take      agreement, after_death, deaths, restarts, backings; descriptor: the device
 """
 
 from __future__ import annotations

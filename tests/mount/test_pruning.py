@@ -38,7 +38,7 @@ def test_files_that_are_overwritten_again_and_again(hurried: Workshop) -> None:
     names = ["a", "dir/b", "dir/c"]
     for name in names:
         hurried.server.store.put(BUCKET, name.encode(), b"version 0")
-    # without a keeper the process in the foreground is the daemon itself, and in a hurry
+    # the daemon of a keeper would be started without the hurry
     with hurried.mounted("-o", "attr_timeout=0,entry_timeout=0", "--no-keeper", foreground=True) as mount:
         assert [(mount.path / name).read_bytes() for name in names] == [b"version 0"] * 3
         wanted = store_of(mount)["node_ids"]

@@ -7,17 +7,20 @@ hangs in one of its system calls cannot write into the slab any more.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import mmap
 import os
 import socket
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from ossmount.children.tie import tie_to
-from ossmount.data.disk import messages, store
+from ossmount.data.disk import messages, pins, store
 from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
+from ossmount.data.disk.known import Listing
 from ossmount.data.disk.pieces import Pieces
 
 
@@ -56,6 +59,11 @@ class _Reading:
         self._roots = [root_of(directory) for directory in settings["directories"]]
         self._trusted: set[int] = set()
         self._touch_after: float = settings["touch_after"]
+        for index, root in enumerate(self._roots):
+            threading.Thread(target=Listing(root, partial(self._listed, index)).run, daemon=True).start()
+
+    def _listed(self, directory: int, positions: bytes, known: bool | None) -> None:
+        self._control.send(marshal.dumps((messages.LISTED, directory, positions, known)))
 
     def serve(self) -> None:
         """One thread."""
@@ -125,14 +133,43 @@ class _Writing:
     def serve(self) -> None:
         """One thread."""
         while packet := self._control.recv(messages.LONGEST):
-            _, number, directory, name, label, size, start, targets = marshal.loads(packet)
-            written = failure = 0
-            keeper = self._keepers[directory]
-            try:
-                pieces = Pieces(self._slab, targets)
-                if keeper is not None and keeper.allows(pieces.length):
-                    written = store.save(self._roots[directory], name, label, size, start, pieces)
-                    keeper.wrote(written)
-            except OSError as error:
-                failure = error.errno or 0
-            self._control.send(marshal.dumps((messages.WRITTEN, number, written, failure)))
+            message = marshal.loads(packet)
+            answer = self._pin(message) if message[0] == messages.PIN else self._write(message)
+            self._control.send(marshal.dumps(answer))
+
+    def _write(self, message: messages.Message) -> messages.Message:
+        _, number, directory, name, label, size, start, targets = message
+        written = failure = 0
+        keeper = self._keepers[directory]
+        try:
+            pieces = Pieces(self._slab, targets)
+            if keeper is not None and keeper.allows(pieces.length):
+                written = store.save(self._roots[directory], name, label, size, start, pieces)
+                keeper.wrote(written)
+        except OSError as error:
+            failure = error.errno or 0
+        return (messages.WRITTEN, number, written, failure)
+
+    def _pin(self, message: messages.Message) -> messages.Message:
+        _, number, directory, on, objects = message
+        keeper = self._keepers[directory]
+        states = [self._pinned(keeper, self._roots[directory], on, *each) for each in objects]
+        lacking = sum(
+            [pins.cost(size) for state, (_, size) in zip(states, objects, strict=True) if state is pins.State.LACKING]
+        )
+        if keeper is not None and on and lacking:
+            with contextlib.suppress(OSError):  # whoever writes hears of it
+                keeper.allows(lacking)  # where they do not fit, it makes room for them
+        return (messages.PINNED, number, list(map(int, states)))
+
+    def _pinned(self, keeper: Keeper | None, root: str, on: bool, name: bytes, size: int) -> pins.State:
+        if keeper is None:
+            return pins.State.FAILED
+        try:
+            if not on:
+                keeper.unpin(name, size)
+            elif not keeper.pin(name, size):
+                return pins.State.NO_ROOM
+            return pins.State.KEPT if pins.is_complete(root, name, size) else pins.State.LACKING
+        except OSError:
+            return pins.State.FAILED

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from ossmount.oss.rates.bucket import Bucket, divide
+from ossmount.oss.rates.bucket import BURST, CATCH_UP, Bucket, divide
 from ossmount.oss.rates.pace import Pace
 
 #: Seconds between two grants at least, so that a high limit is not a message for each request.
@@ -84,6 +84,11 @@ class Rates:
 
     def __repr__(self) -> str:
         return f"<Rates {self._requests}, {self._bytes}, {self._pace}>"
+
+    @property
+    def bounded(self) -> bool:
+        """There is a limit: who asks OSS must be granted it."""
+        return self._requests is not None or self._bytes is not None
 
     @property
     def bounds(self) -> Bounds:
@@ -180,10 +185,14 @@ class Rates:
         rate = min(self._most, self._pace.rate)
         if self._requests is not None and rate < math.inf:
             self._requests.rate = rate
+            self._requests.catch_up = CATCH_UP if rate == self._most else BURST  # OSS refuses what comes all at once
             return
         if self._requests is None and rate == math.inf:
             return
-        self._requests = None if rate == math.inf else Bucket(rate, 1, now)
+        self._requests = None
+        if rate < math.inf:
+            self._requests = Bucket(rate, 1, now)
+            self._requests.catch_up = BURST
         for party in self._parties:
             party.wants = party.wants._replace(demand_requests=0, ahead_requests=0)
             party.bounded(self.bounds)
