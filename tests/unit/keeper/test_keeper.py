@@ -183,6 +183,30 @@ def test_when_a_daemon_counts_as_dead(sleeper: Daemon) -> None:
     assert sleeper.reap() == "was ended by signal 9"
 
 
+ORPHANS = """
+import os, sys
+sys.path.append(sys.argv[1])
+from ossmount.keeper.daemon import reap_orphans
+daemon, orphan = (os.posix_spawn("/bin/true", ["true"], {}) for _ in range(2))
+for pid in (daemon, orphan):
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+reap_orphans({daemon, orphan})
+reap_orphans({daemon})
+assert os.waitpid(daemon, os.WNOHANG)[0] == daemon
+reap_orphans(set())
+try:
+    os.waitpid(orphan, os.WNOHANG)
+except ChildProcessError:
+    print("reaped")
+reap_orphans(set())
+"""
+
+
+def test_orphans_are_reaped_and_daemons_are_not() -> None:
+    words = [sys.executable, "-I", "-S", "-c", ORPHANS, str(ROOT)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True, timeout=LIMIT).stdout == "reaped\n"
+
+
 def test_the_keeper_imports_nothing_but_a_little_of_the_standard_library() -> None:
     words = keeper_words(0, -1, "/nowhere")
     code = "import sys; sys.path.append(sys.argv[1]); import ossmount.keeper.main; print(*sys.modules)"
