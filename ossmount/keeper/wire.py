@@ -22,6 +22,7 @@ keeper → daemon
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 
@@ -39,11 +40,16 @@ def send(connection: socket.socket, kind: str, descriptors: tuple[int, ...] = ()
 
 def receive(connection: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """A message and its descriptors (close-on-exec), which are the caller's then; None at the end. Raises BlockingIOError."""
+    descriptors = array.array("i")
+    space = socket.CMSG_LEN(_DESCRIPTORS * descriptors.itemsize)
     try:
-        data, descriptors, _flags, _ = socket.recv_fds(connection, LARGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        # not socket.recv_fds(), which loses its flags (Python 3.11): each daemon would inherit the device once more
+        data, came, _flags, _ = connection.recvmsg(LARGEST, space, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
+    for _level, _kind, numbers in came:
+        descriptors.frombytes(numbers[: len(numbers) - len(numbers) % descriptors.itemsize])
     if not data:
         return None
     message: dict[str, object] = json.loads(data)
-    return message, descriptors
+    return message, list(descriptors)

@@ -16,13 +16,13 @@ import threading
 from typing import Any
 
 from ossmount.children.tie import tie_to
-from ossmount.data.disk import messages, store
+from ossmount.data.disk import copies, messages, store
 from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
 from ossmount.data.disk.pieces import Pieces
 
 
 def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) -> None:
-    """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: read or write."""
+    """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: see _ROLES."""
     tie_to(int(parent), f"ossmount-{role}")
     control = socket.socket(fileno=int(control_fd))
     slab = memoryview(mmap.mmap(int(slab_fd), int(slab_size)))
@@ -31,7 +31,7 @@ def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) 
     if not packet:
         return
     settings: dict[str, Any] = marshal.loads(packet)
-    work = _Reading(control, slab, settings) if role == "read" else _Writing(control, slab, settings)
+    work = _ROLES[role](control, slab, settings)
     threading.excepthook = _end_all
     threads = [threading.Thread(target=work.serve, daemon=True) for _ in range(settings["threads"])]
     for thread in threads:
@@ -47,14 +47,31 @@ def _end_all(failure: threading.ExceptHookArgs) -> None:
     os._exit(1)
 
 
+class _Trusted:
+    """The directories from which something may be read."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._roots = [root_of(directory) for directory in settings["directories"]]
+        self._trusted: set[int] = set()
+
+    def root(self, directory: int) -> str | None:
+        """None where the directory is not there, or others could have put something there."""
+        if directory not in self._trusted:
+            try:
+                check_owner(self._roots[directory])
+            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
+                return None
+            self._trusted.add(directory)
+        return self._roots[directory]
+
+
 class _Reading:
     """The reading process."""
 
     def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
         self._control = control
         self._slab = slab
-        self._roots = [root_of(directory) for directory in settings["directories"]]
-        self._trusted: set[int] = set()
+        self._trusted = _Trusted(settings)
         self._touch_after: float = settings["touch_after"]
 
     def serve(self) -> None:
@@ -73,8 +90,8 @@ class _Reading:
 
         missing, bad, failure = [(start, start + pieces.length)], 0, 0
         try:
-            if self._may_read(directory):
-                root = self._roots[directory]
+            root = self._trusted.root(directory)
+            if root is not None:
                 loaded = store.load(
                     root, name, size, start, pieces, buffer, self._touch_after, progress if wants_progress else None
                 )
@@ -82,16 +99,6 @@ class _Reading:
         except OSError as error:
             failure = error.errno or 0
         return (messages.DONE, number, missing, bad, failure)
-
-    def _may_read(self, directory: int) -> bool:
-        """Whether the directory is there, and can hold nothing that others put there."""
-        if directory not in self._trusted:
-            try:
-                check_owner(self._roots[directory])
-            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
-                return False
-            self._trusted.add(directory)
-        return True
 
 
 class _Writing:
@@ -136,3 +143,49 @@ class _Writing:
             except OSError as error:
                 failure = error.errno or 0
             self._control.send(marshal.dumps((messages.WRITTEN, number, written, failure)))
+
+
+class _Copying:
+    """The process that hands out whole copies, and checks which ones are whole. A check may take its thread for long."""
+
+    def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
+        self._control = control
+        self._trusted = _Trusted(settings)
+        self._touch_after: float = settings["touch_after"]
+
+    def serve(self) -> None:
+        """One thread."""
+        buffer = memoryview(mmap.mmap(-1, store.BUFFER))
+        while packet := self._control.recv(messages.LONGEST):
+            kind, number, directory, name, size = marshal.loads(packet)
+            if kind == messages.COPY:
+                self._copy(number, directory, name, size)
+            else:
+                self._check(number, directory, name, size, buffer)
+
+    def _copy(self, number: int, directory: int, name: bytes, size: int) -> None:
+        copy, failure = None, 0
+        try:
+            root = self._trusted.root(directory)
+            copy = None if root is None else copies.open_copy(root, name, size, self._touch_after)
+        except OSError as error:
+            failure = error.errno or 0
+        packet = marshal.dumps((messages.COPIED, number, failure))
+        if copy is None:
+            self._control.send(packet)
+        else:
+            socket.send_fds(self._control, [packet], [copy])
+            os.close(copy)
+
+    def _check(self, number: int, directory: int, name: bytes, size: int, buffer: memoryview) -> None:
+        checked, failure = copies.Checked(size, 0, False), 0
+        try:
+            root = self._trusted.root(directory)
+            if root is not None:
+                checked = copies.check(root, name, size, buffer)
+        except OSError as error:
+            failure = error.errno or 0
+        self._control.send(marshal.dumps((messages.CHECKED, number, *checked, failure)))
+
+
+_ROLES: dict[str, type[_Reading | _Writing | _Copying]] = {"read": _Reading, "write": _Writing, "copy": _Copying}

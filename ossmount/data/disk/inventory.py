@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ossmount.data.disk.layout import SUFFIXES
+from ossmount.data.disk.copies import is_read
+from ossmount.data.disk.layout import DATA_SUFFIX, SUFFIXES
 
 _FILE = re.compile(r"([0-9a-f]{40})(" + "|".join(map(re.escape, SUFFIXES)) + ")")
 MOST = 50_000  # entries that one eviction drops at most; 10 MB of memory
@@ -61,11 +62,14 @@ def _folder(path: str) -> Iterator[Entry]:
 
 
 def drop(entry: Entry, *, always: bool = False) -> bool:
-    """Removes an entry, unless it was used since it was looked at; whether it did."""
+    """Removes an entry, unless it was used since it was looked at, or is read without us; whether it did.
+
+    What is read from such a file would take its place on the disk until its last reader has closed it. always: also then.
+    """
     paths = [entry.stem + suffix for suffix in SUFFIXES]
     for path in () if always else paths:
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_mtime_ns > entry.used:
+            if os.stat(path).st_mtime_ns > entry.used or (path.endswith(DATA_SUFFIX) and is_read(path)):
                 return False
     for path in paths:
         with contextlib.suppress(FileNotFoundError):

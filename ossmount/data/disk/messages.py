@@ -4,10 +4,14 @@ daemon to process:
     (settings: dict)                                                first of all, once; see child.py
     (READ, number, directory, name, size, start, targets, progress)
     (WRITE, number, directory, name, label, size, start, targets)
+    (COPY, number, directory, name, size)
+    (CHECK, number, directory, name, size)
 process to daemon:
     (DONE, number, missing, bad, errno)         of a READ: missing ranges of the object, blocks that did not verify
     (PROGRESS, number, bytes)                   of a READ: so many from its start lie in the slab
     (WRITTEN, number, bytes, errno)             of a WRITE; 0 bytes and errno 0: there was no room
+    (COPIED, number, errno)                     of a COPY: with a descriptor, or there is none
+    (CHECKED, number, missing, bad, whole, errno)   of a CHECK: see copies.Checked
     (STATE, directory, {name: value})           what its keeper says
     (REFUSED, directory, text)                  the directory cannot be used, and why
 `directory` is an index, `targets` are pieces of the slab.
@@ -26,5 +30,9 @@ PROGRESS: Final = 3
 WRITTEN: Final = 4
 STATE: Final = 5
 REFUSED: Final = 6
+COPY: Final = 7
+CHECK: Final = 8
+COPIED: Final = 9
+CHECKED: Final = 10
 
 LONGEST: Final = 64 << 10  # bytes of a packet; a fetch with more pieces than go into one (about 6,000) passes the cache by
