@@ -20,6 +20,7 @@ class ExitCode(enum.IntEnum):
     NOT_MOUNTED = 9
     BUSY = 10
     BAD_SNAPSHOT = 11
+    NO_ROOM = 12
 
 
 MEANINGS = {
@@ -35,6 +36,7 @@ MEANINGS = {
     ExitCode.NOT_MOUNTED: "not mounted, or the daemon of the mount is gone",
     ExitCode.BUSY: "a process still uses the mount",
     ExitCode.BAD_SNAPSHOT: "a metadata snapshot or manifest is damaged, incomplete or of another source",
+    ExitCode.NO_ROOM: "what is to be pinned does not fit into the cache on disk",
 }
 
 

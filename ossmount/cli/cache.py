@@ -23,8 +23,9 @@ meanwhile.
   ls      what is cached: bytes on the disk, last use, object
   usage   how much is cached in each folder
   verify  reads everything, compares checksums and drops what is damaged; ends with 1 if anything was
-  prune   drops what was not used for longest, as --cache-size and --cache-free-space say
-  clear   drops everything"""
+  prune   drops what was not used for longest, as --cache-size and --cache-free-space say; what is pinned
+          (`ossmount warm --pin`) stays
+  clear   drops everything, also what is pinned"""
 
 EPILOG = """The folders and limits are those of the mount's options, also as OSSMOUNT_CACHE_DIR,
 OSSMOUNT_CACHE_SIZE and OSSMOUNT_CACHE_FREE_SPACE.
@@ -86,7 +87,8 @@ def _list(directories: tuple[Path, ...], settings: Settings, as_json: bool) -> i
         return ExitCode.OK
     for line in lines:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(line["used"]))
-        print(f"{line['disk']:>14,}  {used}  {line['store'] or '?'}/{line['key'] or '?'}")
+        pinned = "pinned" if line["pinned"] else "      "
+        print(f"{line['disk']:>14,}  {used}  {pinned}  {line['store'] or '?'}/{line['key'] or '?'}")
     return ExitCode.OK
 
 
@@ -100,6 +102,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "size": None if described is None else described.size,
         "disk": entry.size,
         "used": entry.used // 10**9,
+        "pinned": bool(entry.pinned),
         "file": entry.stem,
     }
 
@@ -107,18 +110,30 @@ def _shown(entry: Entry) -> dict[str, Any]:
 def _usage(directories: tuple[Path, ...], settings: Settings, as_json: bool) -> int:
     found = []
     for directory in directories:
-        count = size = 0
+        count = size = pins = pinned = 0
         for entry in entries(root_of(str(directory))):
             count, size = count + 1, size + entry.size
+            pins, pinned = pins + bool(entry.pinned), pinned + entry.pinned
         disk = os.statvfs(directory)
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-        found.append({"directory": str(directory), "objects": count, "bytes": size, "disk_free": free, "disk_size": total})
+        found.append(
+            {
+                "directory": str(directory),
+                "objects": count,
+                "bytes": size,
+                "pinned_objects": pins,
+                "pinned_bytes": pinned,
+                "disk_free": free,
+                "disk_size": total,
+            }
+        )
     if as_json:
         print(json.dumps(found, indent=2))
         return ExitCode.OK
     for one in found:
         print(
             f"{one['directory']}: {one['objects']:,} objects, {one['bytes']:,} bytes; "
+            f"pinned: {one['pinned_objects']:,} objects of {one['pinned_bytes']:,} bytes; "
             f"{one['disk_free']:,} of {one['disk_size']:,} bytes of the disk are free"
         )
     return ExitCode.OK

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ossmount.channel.mounting import resolve
+from ossmount.cli.pins import Pins
 from ossmount.control.registry import Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
@@ -23,14 +24,22 @@ from ossmount.exit_codes import CommandError, ExitCode
 DESCRIPTION = """Reads files, and folders with everything in them, through a mount once, so that they are in
 memory (and in the disk cache, if there is one) when a job reads them. What is there already is not
 fetched again: a command that was interrupted goes on where it ended. Exits with 0 when every file
-could be read, else with 1."""
+could be read, else with 1.
 
-EPILOG = """Example:
-  ossmount warm /mnt/train train/000 train/001 labels.json"""
+With --pin the files stay in the disk cache (--cache-dir) until --unpin: what was not used for longest
+is dropped around them, also by other mounts and after a restart. Only `ossmount cache clear` drops
+them. Exits with 0 when all of every file lies on the disk, and with 12 when they do not fit. A pin
+is of the version that is there now: when an object changes, its file must be pinned again."""
+
+EPILOG = """Examples:
+  ossmount warm /mnt/train train/000 train/001 labels.json
+  ossmount warm /mnt/models --pin base-model
+  ossmount warm /mnt/models --unpin base-model"""
 
 READERS = 32  # threads; at 15 ms latency 2,000 small files/s
 PIECE = 1 << 20  # bytes of one read
 SHOWN = 20  # failures that are printed
+_WHY = {"failed": "the cache on disk cannot be written, see `ossmount status`", "unknown": "not there any more"}
 _AGAIN = (1.0, 10.0)  # seconds between lines of progress: to a terminal, to anything else
 
 File = tuple[str, int]  # path, bytes
@@ -39,23 +48,64 @@ File = tuple[str, int]  # path, bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", metavar="MOUNT")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or folder: relative to MOUNT, or absolute and in it")
-    parser.add_argument("--pin", action="store_true", help="refused: this version cannot keep files for good")
+    pins = parser.add_mutually_exclusive_group()
+    pins.add_argument("--pin", action="store_true", help="keep the files in the disk cache until --unpin")
+    pins.add_argument("--unpin", action="store_true", help="let the files be dropped from the disk cache again; reads nothing")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.pin:
-        message = "--pin: this version cannot keep files in a cache for good; leave --pin out"
-        raise CommandError(ExitCode.USAGE, message)
     mountpoint = resolve(arguments.mountpoint)
     record = Registry(state_directory(os.environ, os.geteuid())).find(mountpoint)
     if record is None or not record.alive():
         raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
-    failures: list[str] = []
-    files = list(_files([_inside(mountpoint, path) for path in arguments.paths], failures.append))
-    progress = _Progress(files, quiet=arguments.quiet)
-    _read_all(files, progress, failures)
-    progress.end(len(failures))
+    missing: list[str] = []
+    files = list(_files([_inside(mountpoint, path) for path in arguments.paths], missing.append))
+    pins = Pins(record.socket, mountpoint)
+    if arguments.unpin:
+        failed = _unpin(pins, files)
+    elif arguments.pin:
+        failed = _pin(pins, files, quiet=arguments.quiet)
+    else:
+        failed = _warm(files, len(missing), quiet=arguments.quiet)
+    return _report(missing + [f"{path}: {why}" for path, why in failed.items()])
+
+
+def _warm(files: Sequence[File], missing: int, *, quiet: bool) -> dict[str, str]:
+    """missing: of paths that were given and name nothing; they count as failed."""
+    progress = _Progress(files, quiet=quiet)
+    failed = _read_all([path for path, _ in files], READERS, progress)
+    progress.end(missing + len(failed))
+    return failed
+
+
+def _pin(pins: Pins, files: Sequence[File], *, quiet: bool) -> dict[str, str]:
+    sizes = dict(files)
+    states = pins.pin(list(sizes))
+    failed = {path: _WHY[state] for path, state in states.items() if state in _WHY}
+    lacking = [path for path, state in states.items() if state == "lacking"]
+    progress = _Progress([(path, sizes[path]) for path in lacking], quiet=quiet)
+
+    def read(paths: Sequence[str], readers: int) -> dict[str, str]:
+        nonlocal progress
+        done, progress = progress, _Progress([], quiet=True)  # later passes read again what was counted
+        return _read_all(paths, readers, done, drop=True)
+
+    if lacking:
+        failed.update(pins.fill(lacking, read))
+    kept = [path for path in sizes if path not in failed]
+    print(f"{len(kept):,} files, {sum(sizes[path] for path in kept) / 1e6:,.0f} MB are pinned", file=sys.stderr)
+    return failed
+
+
+def _unpin(pins: Pins, files: Sequence[File]) -> dict[str, str]:
+    states = pins.unpin([path for path, _ in files])
+    failed = {path: _WHY[state] for path, state in states.items() if state in _WHY}
+    print(f"{len(states) - len(failed):,} files are not pinned any more", file=sys.stderr)
+    return failed
+
+
+def _report(failures: Sequence[str]) -> int:
     for line in failures[:SHOWN]:
         print(f"ossmount: {line}", file=sys.stderr)
     if len(failures) > SHOWN:
@@ -120,9 +170,11 @@ class _Progress:
         print(f"{self._files:,} files, {self._bytes / 1e6:,.0f} MB in {seconds:.1f} s; {failures:,} failed", file=sys.stderr)
 
 
-def _read_all(files: Sequence[File], progress: _Progress, failures: list[str]) -> None:
+def _read_all(paths: Sequence[str], readers: int, progress: _Progress, *, drop: bool = False) -> dict[str, str]:
+    """The failures, by path. drop: what the kernel has of a file is dropped first, so that we are asked for it."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for path, _ in files:
+    failures: dict[str, str] = {}
+    for path in paths:
         waiting.put(path)
     stop = threading.Event()
 
@@ -134,11 +186,11 @@ def _read_all(files: Sequence[File], progress: _Progress, failures: list[str]) -
             except queue.Empty:
                 return
             try:
-                _read(path, buffer, progress, stop)
+                _read(path, buffer, progress, stop, drop=drop)
             except OSError as error:
-                failures.append(f"{path}: {error.strerror}")
+                failures[path] = error.strerror or "it cannot be read"
 
-    threads = [threading.Thread(target=work, name="warm") for _ in range(min(READERS, len(files)))]
+    threads = [threading.Thread(target=work, name="warm") for _ in range(min(readers, len(paths)))]
     for thread in threads:
         thread.start()
     try:
@@ -148,11 +200,14 @@ def _read_all(files: Sequence[File], progress: _Progress, failures: list[str]) -
         stop.set()  # Ctrl-C: no thread begins anything more
         for thread in threads:
             thread.join()
+    return failures
 
 
-def _read(path: str, buffer: bytearray, progress: _Progress, stop: threading.Event) -> None:
+def _read(path: str, buffer: bytearray, progress: _Progress, stop: threading.Event, *, drop: bool) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if drop:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         while not stop.is_set():
             size = os.readv(descriptor, (buffer,))
             if not size:

@@ -32,6 +32,7 @@ from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
+from ossmount.daemon.pinning import PinCommand
 from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
@@ -139,7 +140,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             "rates": rates.facts,
             "memory": governing.facts,
         },
-        commands={"refresh": refresh_command(namespace.refresh)},
+        commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 

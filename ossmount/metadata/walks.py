@@ -41,6 +41,7 @@ class _State:
         self.asked = 0
         self.used: set[int] = set()
         self.last = -1  # the index listed last
+        self.quiet = 0  # listings for which nothing is planned: all was known four times as far ahead
 
 
 class Walks:
@@ -99,7 +100,7 @@ class Walks:
             return
         self._uses[parent] = self._uses.get(parent, 0) + new
         if missed or self._uses[parent] > 1:
-            for chunk in self._plan(parent, directory):
+            for chunk in self._plan(parent, directory, missed=missed):
                 yield parent, chunk
 
     def ended(self, parent: int, chunk: Chunk) -> None:
@@ -131,7 +132,7 @@ class Walks:
             state = self._renewed(parent)
         return state if directory in state.index else None
 
-    def _plan(self, parent: int, directory: int) -> Iterator[Chunk]:
+    def _plan(self, parent: int, directory: int, *, missed: bool) -> Iterator[Chunk]:
         state = self._state(parent, directory)
         if state is None:
             return
@@ -139,21 +140,26 @@ class Walks:
         backwards = at < state.last or (state.last < 0 and at == len(state.children) - 1)
         state.last = at
         state.used.add(at)
-        if state.flying >= state.window:
+        state.quiet = 0 if missed else state.quiet - 1
+        if state.flying >= state.window or state.quiet > 0:
             return
         step = self._step(parent)
+        nothing = True
         for first in self._starts(state, at, -step if backwards else step):
             if state.flying >= state.window or state.asked >= FIRST + PAGES_PER_USE * len(state.used):
+                nothing = False
                 break
             end = min(first + step, len(state.children))
             missing = [n for n in state.children[first:end] if n not in state.planned and not self._known(n)]
             if not missing:
                 continue
+            nothing = False
             state.planned.update(state.children[state.index[missing[0]] : end])
             state.flying += 1
             state.asked += 1
             yield Chunk(missing[0], state.children[end - 1])
         state.window = min(MOST, state.window * 2)
+        state.quiet = step * MOST // 2 if nothing else 0
 
     @staticmethod
     def _starts(state: _State, at: int, step: int) -> Iterator[int]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ossmount.options import units
-from ossmount.options.declarations import ALWAYS_SO, BY_NAME, CONTRADICTIONS, OPTIONS, REFUSED, Option
+from ossmount.options.declarations import BY_NAME, OPTIONS, Option
+from ossmount.options.rules import ALWAYS_SO, CONTRADICTIONS, REFUSED
 
 T = TypeVar("T")
 

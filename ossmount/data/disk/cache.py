@@ -20,9 +20,13 @@ import trio
 from ossmount.config import DiskConfig
 from ossmount.data.disk import messages
 from ossmount.data.disk.helper import Helper
-from ossmount.data.disk.layout import Label, name_of
+from ossmount.data.disk.known import Known
+from ossmount.data.disk.layout import WHOLE, Label, name_of
 from ossmount.data.disk.local import THREADS, WholeCopies
+from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
+from ossmount.data.disk.quick import QuickReader
+from ossmount.data.disk.ranges import Range, joined, targets_of
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
@@ -30,14 +34,11 @@ from ossmount.oss.interface import FetchDone, Fetcher, FetchProgress, FetchReque
 
 _log = logging.getLogger(__name__)
 
-#: Bytes between two missing ranges that are fetched along: less than a second request costs.
-_JOIN: Final = 128 << 10
 _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants several reads at once
 #: More fetches than this in the reading process, the first of them for longer than so many seconds: OSS is asked as well.
 _BUSY: Final = (64, 1.0)
 _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
-Range = tuple[int, int]
 #: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.
 Hold = Callable[[Version, int, int], Callable[[], None] | None]
 
@@ -91,6 +92,9 @@ class DiskCache:
         writing = {**settings, "threads": count + 1}
         self._reader = Helper("read", reading, slab, self._take, self._reader_lost, self._reads_hang)
         self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
+        self.pinning = Pinning(config.store, self._places, self._writer.send)
+        self._known = Known()
+        self._quick = QuickReader(slab.view, config.touch_after)
         self.copies: WholeCopies | None = None
         if config.copies:
             copying = {**settings, "threads": THREADS}
@@ -104,8 +108,10 @@ class DiskCache:
         self._most_held = slab.size // _BEHIND
         names = (
             "hits",
+            "quick_hits",
             "partial_hits",
             "misses",
+            "known_misses",
             "bypassed",
             "bytes_read",
             "bytes_written",
@@ -128,12 +134,18 @@ class DiskCache:
         if version.etag:
             name = name_of(self._store, version)
             place = self._places.choose(name)
+        if place is not None and place.trusted and self._is_quick(place, name, request):
+            _guarded(done, None)
+            return number
         if place is not None and self._is_busy():
             self._counts["bypassed"] += 1
             place = None
         fetch = _Fetch(request, done, progress, place, name, request.demand, self._clock())
         self._fetches[number] = fetch
-        if place is not None:
+        if place is not None and place.known and name not in self._known:
+            self._counts["misses"] += 1
+            self._counts["known_misses"] += 1
+        elif place is not None:
             wants_progress = progress is not None
             message = (messages.READ, number, place.index, name, version.size, request.start, request.targets, wants_progress)
             if self._reader.send(message):
@@ -141,6 +153,16 @@ class DiskCache:
                 return number
         self._fetch_missing(number, fetch, [(request.start, request.start + request.length)])
         return number
+
+    def _is_quick(self, place: Place, name: bytes, request: FetchRequest) -> bool:
+        """Whether the kernel has all of a small object, so that nobody need be asked."""
+        size = request.length
+        if size > WHOLE or size != request.version.size or not self._quick.load(place.root, name, size, request.targets):
+            return False
+        self._counts["hits"] += 1
+        self._counts["quick_hits"] += 1
+        self._counts["bytes_read"] += size
+        return True
 
     def promote(self, number: int) -> None:
         fetch = self._fetches.get(number)
@@ -217,10 +239,19 @@ class DiskCache:
                 _guarded(fetch.progress, message[2])
         elif kind == messages.WRITTEN:
             self._written(*message[1:])
+        elif kind == messages.LISTED:
+            self._listed(self._places.all[message[1]], *message[2:])
+        elif kind == messages.PINNED:
+            self.pinning.answered(*message[1:])
         elif kind == messages.STATE:
             self._places.all[message[1]].state = message[2]
         elif kind == messages.REFUSED:
             self._places.refused(self._places.all[message[1]], message[2])
+
+    def _listed(self, place: Place, positions: bytes, known: bool | None) -> None:
+        self._known.add_positions(positions)
+        if known is not None:
+            place.known = known
 
     def _answered(self, number: int, missing: list[Range], bad: int, error: int) -> None:
         """The reading process has done what it could."""
@@ -237,6 +268,8 @@ class DiskCache:
             counts["read_errors"] += 1
         self._places.read(place, error)
         lacking = sum([end - start for start, end in missing])
+        if lacking < fetch.request.length:
+            place.trusted = True  # the reading process has looked at whose it is
         counts["bytes_read"] += fetch.request.length - lacking
         counts["misses" if lacking == fetch.request.length else "partial_hits" if missing else "hits"] += 1
         if missing:
@@ -250,10 +283,10 @@ class DiskCache:
             fetch.error = Unavailable("cancelled: nobody waits any more")
             self._end(number, fetch)
             return
-        gaps = _joined(missing)
+        gaps = joined(missing)
         fetch.parts = dict.fromkeys(range(len(gaps)), 0)
         for part, (start, end) in enumerate(gaps):
-            targets = _targets(fetch.request, start, end)
+            targets = targets_of(fetch.request, start, end)
             request = fetch.request._replace(start=start, length=end - start, targets=targets, demand=fetch.demand)
             progress = None
             if fetch.progress is not None and len(gaps) == 1:
@@ -284,6 +317,8 @@ class DiskCache:
 
     def _reader_lost(self) -> None:
         """The reading process is gone, and with it what it was asked: OSS is asked."""
+        for place in self._places.all:
+            place.known = False  # nobody looks any more at who else writes there
         asked, self._asked = self._asked, {}
         for number in asked:
             fetch = self._fetches[number]
@@ -311,6 +346,7 @@ class DiskCache:
         if release is None:
             self._counts["not_written"] += 1
             return
+        self._known.add(name)
         self._number = number = self._number + 1
         label = Label(self._store, version.key, version.etag).pack()
         message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
@@ -333,6 +369,7 @@ class DiskCache:
             self.copies.written(write.place, write.name, write.size, write.length)
 
     def _writer_lost(self) -> None:
+        self.pinning.lost()
         for number in list(self._writes):
             self._written(number, 0, 0)
 
@@ -342,30 +379,6 @@ class DiskCache:
             return False
         self._places.hangs(oldest.place)
         return True
-
-
-def _joined(missing: list[Range]) -> list[Range]:
-    """Ranges that lie near each other as one; each begins and ends with a block."""
-    joined: list[Range] = []
-    for start, end in missing:
-        if joined and start - joined[-1][1] < _JOIN:
-            start = joined.pop()[0]
-        joined.append((start, end))
-    return joined
-
-
-def _targets(request: FetchRequest, start: int, end: int) -> tuple[tuple[int, int], ...]:
-    """The pieces of the slab for start..end of the object."""
-    if end - start == request.length:
-        return request.targets
-    found = []
-    at = request.start
-    for offset, length in request.targets:
-        first, last = max(at, start), min(at + length, end)
-        if first < last:
-            found.append((offset + first - at, last - first))
-        at += length
-    return tuple(found)
 
 
 def _nothing() -> None: ...

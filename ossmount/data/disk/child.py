@@ -7,17 +7,21 @@ hangs in one of its system calls cannot write into the slab any more.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import mmap
 import os
 import socket
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from ossmount.children.tie import tie_to
-from ossmount.data.disk import copies, messages, store
-from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
+from ossmount.data.disk import messages, pins, store
+from ossmount.data.disk.copying import Copying
+from ossmount.data.disk.keeper import Keeper, Limits, Trusted, Untrusted, prepare, root_of
+from ossmount.data.disk.known import Listing
 from ossmount.data.disk.pieces import Pieces
 
 
@@ -47,32 +51,19 @@ def _end_all(failure: threading.ExceptHookArgs) -> None:
     os._exit(1)
 
 
-class _Trusted:
-    """The directories from which something may be read."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._roots = [root_of(directory) for directory in settings["directories"]]
-        self._trusted: set[int] = set()
-
-    def root(self, directory: int) -> str | None:
-        """None where the directory is not there, or others could have put something there."""
-        if directory not in self._trusted:
-            try:
-                check_owner(self._roots[directory])
-            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
-                return None
-            self._trusted.add(directory)
-        return self._roots[directory]
-
-
 class _Reading:
     """The reading process."""
 
     def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
         self._control = control
         self._slab = slab
-        self._trusted = _Trusted(settings)
+        self._trusted = Trusted(settings["directories"])
         self._touch_after: float = settings["touch_after"]
+        for index, root in enumerate(self._trusted.roots):
+            threading.Thread(target=Listing(root, partial(self._listed, index)).run, daemon=True).start()
+
+    def _listed(self, directory: int, positions: bytes, known: bool | None) -> None:
+        self._control.send(marshal.dumps((messages.LISTED, directory, positions, known)))
 
     def serve(self) -> None:
         """One thread."""
@@ -132,60 +123,46 @@ class _Writing:
     def serve(self) -> None:
         """One thread."""
         while packet := self._control.recv(messages.LONGEST):
-            _, number, directory, name, label, size, start, targets = marshal.loads(packet)
-            written = failure = 0
-            keeper = self._keepers[directory]
-            try:
-                pieces = Pieces(self._slab, targets)
-                if keeper is not None and keeper.allows(pieces.length):
-                    written = store.save(self._roots[directory], name, label, size, start, pieces)
-                    keeper.wrote(written)
-            except OSError as error:
-                failure = error.errno or 0
-            self._control.send(marshal.dumps((messages.WRITTEN, number, written, failure)))
+            message = marshal.loads(packet)
+            answer = self._pin(message) if message[0] == messages.PIN else self._write(message)
+            self._control.send(marshal.dumps(answer))
 
-
-class _Copying:
-    """The process that hands out whole copies, and checks which ones are whole. A check may take its thread for long."""
-
-    def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
-        self._control = control
-        self._trusted = _Trusted(settings)
-        self._touch_after: float = settings["touch_after"]
-
-    def serve(self) -> None:
-        """One thread."""
-        buffer = memoryview(mmap.mmap(-1, store.BUFFER))
-        while packet := self._control.recv(messages.LONGEST):
-            kind, number, directory, name, size = marshal.loads(packet)
-            if kind == messages.COPY:
-                self._copy(number, directory, name, size)
-            else:
-                self._check(number, directory, name, size, buffer)
-
-    def _copy(self, number: int, directory: int, name: bytes, size: int) -> None:
-        copy, failure = None, 0
+    def _write(self, message: messages.Message) -> messages.Message:
+        _, number, directory, name, label, size, start, targets = message
+        written = failure = 0
+        keeper = self._keepers[directory]
         try:
-            root = self._trusted.root(directory)
-            copy = None if root is None else copies.open_copy(root, name, size, self._touch_after)
+            pieces = Pieces(self._slab, targets)
+            if keeper is not None and keeper.allows(pieces.length):
+                written = store.save(self._roots[directory], name, label, size, start, pieces)
+                keeper.wrote(written)
         except OSError as error:
             failure = error.errno or 0
-        packet = marshal.dumps((messages.COPIED, number, failure))
-        if copy is None:
-            self._control.send(packet)
-        else:
-            socket.send_fds(self._control, [packet], [copy])
-            os.close(copy)
+        return (messages.WRITTEN, number, written, failure)
 
-    def _check(self, number: int, directory: int, name: bytes, size: int, buffer: memoryview) -> None:
-        checked, failure = copies.Checked(size, 0, False), 0
+    def _pin(self, message: messages.Message) -> messages.Message:
+        _, number, directory, on, objects = message
+        keeper = self._keepers[directory]
+        states = [self._pinned(keeper, self._roots[directory], on, *each) for each in objects]
+        lacking = sum(
+            [pins.cost(size) for state, (_, size) in zip(states, objects, strict=True) if state is pins.State.LACKING]
+        )
+        if keeper is not None and on and lacking:
+            with contextlib.suppress(OSError):  # whoever writes hears of it
+                keeper.allows(lacking)  # where they do not fit, it makes room for them
+        return (messages.PINNED, number, list(map(int, states)))
+
+    def _pinned(self, keeper: Keeper | None, root: str, on: bool, name: bytes, size: int) -> pins.State:
+        if keeper is None:
+            return pins.State.FAILED
         try:
-            root = self._trusted.root(directory)
-            if root is not None:
-                checked = copies.check(root, name, size, buffer)
-        except OSError as error:
-            failure = error.errno or 0
-        self._control.send(marshal.dumps((messages.CHECKED, number, *checked, failure)))
+            if not on:
+                keeper.unpin(name, size)
+            elif not keeper.pin(name, size):
+                return pins.State.NO_ROOM
+            return pins.State.KEPT if pins.is_complete(root, name, size) else pins.State.LACKING
+        except OSError:
+            return pins.State.FAILED
 
 
-_ROLES: dict[str, type[_Reading | _Writing | _Copying]] = {"read": _Reading, "write": _Writing, "copy": _Copying}
+_ROLES: dict[str, type[_Reading | _Writing | Copying]] = {"read": _Reading, "write": _Writing, "copy": Copying}

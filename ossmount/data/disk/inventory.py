@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from ossmount.data.disk import pins
 from ossmount.data.disk.copies import is_read
-from ossmount.data.disk.layout import DATA_SUFFIX, SUFFIXES
+from ossmount.data.disk.layout import DATA_SUFFIX, PIN_SUFFIX, SUFFIXES
 
-_FILE = re.compile(r"([0-9a-f]{40})(" + "|".join(map(re.escape, SUFFIXES)) + ")")
+_FILE = re.compile(r"([0-9a-f]{40})(" + "|".join(map(re.escape, (*SUFFIXES, PIN_SUFFIX))) + ")")
 MOST = 50_000  # entries that one eviction drops at most; 10 MB of memory
 
 
@@ -22,6 +23,7 @@ class Entry(NamedTuple):
     used: int  # nanoseconds
     size: int  # bytes of disk that it takes
     stem: str  # path without suffix
+    pinned: int = 0  # bytes of the object, when it is not to be evicted
 
     @property
     def name(self) -> bytes:
@@ -35,6 +37,7 @@ class Census(NamedTuple):
     size: int  # bytes of disk
     dropped: int = 0
     freed: int = 0  # bytes
+    pinned: int = 0  # bytes of disk that the pinned ones take, once all of them is there
 
 
 def entries(root: str, rest: Callable[[], None] = lambda: None) -> Iterator[Entry]:
@@ -44,6 +47,17 @@ def entries(root: str, rest: Callable[[], None] = lambda: None) -> Iterator[Entr
             if len(folder) == 2:
                 yield from _folder(f"{root}/{folder}")
                 rest()
+
+
+def names(root: str, rest: Callable[[], object]) -> Iterator[bytes]:
+    """Of all entries, without looking at them; `rest` is called after each folder. Raises OSError."""
+    for folder in os.listdir(root):
+        if len(folder) == 2:
+            for file in os.listdir(f"{root}/{folder}"):
+                match = _FILE.fullmatch(file)
+                if match is not None:
+                    yield bytes.fromhex(match[1])
+            rest()
 
 
 def _folder(path: str) -> Iterator[Entry]:
@@ -56,35 +70,45 @@ def _folder(path: str) -> Iterator[Entry]:
             stem = f"{path}/{match[1]}"
             with contextlib.suppress(FileNotFoundError):
                 stat = file.stat(follow_symlinks=False)
-                used, size, _ = found.get(stem, (0, 0, ""))
-                found[stem] = Entry(max(used, stat.st_mtime_ns), size + stat.st_blocks * 512, stem)
+                used, size, _, pinned = found.get(stem, (0, 0, "", 0))
+                if match[2] == PIN_SUFFIX:
+                    pinned = max(1, stat.st_size)
+                found[stem] = Entry(max(used, stat.st_mtime_ns), size + stat.st_blocks * 512, stem, pinned)
     yield from found.values()
 
 
 def drop(entry: Entry, *, always: bool = False) -> bool:
-    """Removes an entry, unless it was used since it was looked at, or is read without us; whether it did.
+    """Removes an entry, unless it is pinned, or was used since it was looked at, or is read without us; whether it did.
 
-    What is read from such a file would take its place on the disk until its last reader has closed it. always: also then.
+    What is read without us would take its place on the disk until its last reader has closed it. always: all the same, and its
+    pin as well.
     """
+    pin = entry.stem + PIN_SUFFIX
     paths = [entry.stem + suffix for suffix in SUFFIXES]
-    for path in () if always else paths:
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_mtime_ns > entry.used or (path.endswith(DATA_SUFFIX) and is_read(path)):
-                return False
-    for path in paths:
+    if not always:
+        if os.path.exists(pin):
+            return False
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_mtime_ns > entry.used or (path.endswith(DATA_SUFFIX) and is_read(path)):
+                    return False
+    for path in (pin, *paths) if always else paths:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     return True
 
 
 def evict(root: str, excess: Callable[[int], int], rest: Callable[[], None] = lambda: None) -> Census:
-    """Counts, then drops the least recently used entries until so many bytes are free as `excess`, given the bytes that are
-    used, says. Raises OSError."""
+    """Counts, then drops the least recently used entries that are not pinned until so many bytes are free as `excess`, given
+    the bytes that are used, says. Raises OSError."""
     oldest: list[tuple[int, Entry]] = []  # a heap, the most recently used of them first
-    count = size = 0
+    count = size = pinned = 0
     for entry in entries(root, rest):
         count += 1
         size += entry.size
+        if entry.pinned:
+            pinned += pins.cost(entry.pinned)
+            continue
         item = (-entry.used, entry)
         if len(oldest) < MOST:
             heapq.heappush(oldest, item)
@@ -98,4 +122,4 @@ def evict(root: str, excess: Callable[[int], int], rest: Callable[[], None] = la
         if drop(entry):
             dropped += 1
             freed += entry.size
-    return Census(count - dropped, size - freed, dropped, freed)
+    return Census(count - dropped, size - freed, dropped, freed, pinned)

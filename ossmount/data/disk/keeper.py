@@ -14,15 +14,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ossmount.data.disk.inventory import Census, evict
+from ossmount.data.disk import pins
+from ossmount.data.disk.inventory import Census, entries, evict
 from ossmount.data.disk.layout import ROOT
 
 MIB = 1 << 20
 TURN = 1.0  # seconds between two looks
 REST = 0.001  # seconds of rest after each folder of a scan
+RECOUNT = 60.0  # seconds after which the pins are counted anew: other processes may have made some
 LONG_LOG = 16 * MIB  # bytes of `written`, one for each MiB, after which it begins anew
 
 Report = Callable[[dict[str, Any]], None]
@@ -61,6 +63,24 @@ def prepare(directory: str) -> None:
         raise OSError(errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES, "it may not be written")
 
 
+class Trusted:
+    """The directories from which something may be read."""
+
+    def __init__(self, directories: Sequence[str]) -> None:
+        self.roots = [root_of(directory) for directory in directories]
+        self._trusted: set[int] = set()
+
+    def root(self, directory: int) -> str | None:
+        """None where the directory is not there, or others could have put something there."""
+        if directory not in self._trusted:
+            try:
+                check_owner(self.roots[directory])
+            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
+                return None
+            self._trusted.add(directory)
+        return self.roots[directory]
+
+
 class Limits:
     """How much of a disk the cache may take."""
 
@@ -81,6 +101,13 @@ class Limits:
         disk = os.statvfs(root)
         wanted = disk.f_blocks * disk.f_frsize * self.free_percent // 100 - disk.f_bavail * disk.f_frsize
         return max(0, min(used, max(wanted, used - self.size if self.size else 0)))
+
+    def most(self, root: str, used: int) -> int:
+        """Bytes that the cache, which has so many now, may have and nothing would be evicted."""
+        disk = os.statvfs(root)
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        room = max(0, used + free - total * (self.free_percent + 2) // 100)
+        return min(room, self.size * 9 // 10) if self.size else room
 
     def excess(self, root: str, used: int, more: int = 0) -> int:
         """Bytes that must go for so many more; more than strictly needed once it is time, so that a scan pays."""
@@ -112,11 +139,44 @@ class Keeper:
         self._counted = 0
         self._mark = 0  # length of `written` when _counted was true
         self._next_scan = 0.0
+        self._rested = 0.0  # seconds of the scan under way
         self._evicted = (0, 0)  # entries, bytes
         self._reported: dict[str, Any] = {}
+        self._pinning = threading.Lock()  # for the next ones
+        self._pinned = 0  # bytes of disk that all pinned objects take, once all of them is there
+        self._pins_counted = self._pins_changed = -RECOUNT  # when
+        self._seen = 0  # bytes that were used when the pins were counted
+
+    def pin(self, name: bytes, size: int) -> bool:
+        """Pins an object of so many bytes where it fits beside what is pinned; whether it is pinned now. Raises OSError."""
+        with self._pinning:
+            if pins.is_pinned(self._root, name):
+                return True
+            if self._clock() - self._pins_counted >= RECOUNT:
+                self._count_pins()
+            if self._pinned + pins.cost(size) > self._limits.most(self._root, (self._used or self._seen) + self._mine):
+                return False
+            pins.pin(self._root, name, size)
+            self._pinned += pins.cost(size)
+            self._pins_changed = self._clock()
+            return True
+
+    def unpin(self, name: bytes, size: int) -> None:
+        """From now on the object may be evicted. Raises OSError."""
+        with self._pinning:
+            if pins.unpin(self._root, name):
+                self._pinned = max(0, self._pinned - pins.cost(size))
+                self._pins_changed = self._clock()
+
+    def _count_pins(self) -> None:
+        used = pinned = 0
+        for entry in entries(self._root):
+            used += entry.size
+            pinned += pins.cost(entry.pinned) if entry.pinned else 0
+        self._pinned, self._seen, self._pins_counted = pinned, used, self._clock()
 
     def allows(self, length: int) -> bool:
-        """Whether so many bytes may be written now. Raises OSError."""
+        """Whether so many bytes may be written now; if not, room is made for them. Raises OSError."""
         allowed = self._limits.allow(self._root, (self._used or 0) + self._mine, length)
         if not allowed:
             self._refused = max(self._refused, length)
@@ -148,7 +208,12 @@ class Keeper:
             self._used = None if counted is None else counted + max(0, mark - marked) * MIB
         else:
             self._keep(mark)
-        state = {"used": self._used, "evicted": self._evicted[0], "evicted_bytes": self._evicted[1]}
+        state = {
+            "used": self._used,
+            "pinned": self._pinned,
+            "evicted": self._evicted[0],
+            "evicted_bytes": self._evicted[1],
+        }
         if state != self._reported:
             self._reported = state
             self._report(state)
@@ -169,10 +234,19 @@ class Keeper:
                 mark = 0
             with self._lock:
                 self._mine = 0  # the scan sees it
-            census = evict(self._root, lambda used: self._limits.excess(self._root, used, more), lambda: time.sleep(REST))
-            took = self._clock() - now
+            self._rested = 0.0
+            census = evict(self._root, lambda used: self._limits.excess(self._root, used, more), self._rest)
+            took = self._clock() - now - self._rested  # on a busy machine the rests are most of it: 5 s were seen
             self._next_scan = self._clock() + 10 * took  # a tenth of the time at most
             self._scanned(census, mark)
+            with self._pinning:
+                if max(self._pins_counted, self._pins_changed) < now:
+                    self._pinned, self._pins_counted = census.pinned, now
+
+    def _rest(self) -> None:
+        begin = self._clock()
+        time.sleep(REST)
+        self._rested += self._clock() - begin
 
     def _scanned(self, census: Census, mark: int) -> None:
         self._counted, self._mark = census.size, mark

@@ -3,10 +3,12 @@
     DIR/ossmount-1/                one user's, mode 0700
         lock                       held by the process that counts and evicts
         usage                      what it has counted, as JSON
+        users                      each process that reads and writes here holds a lock on a byte of it
         written                    grows by one byte for each MiB that any process has written since
         3f/3f9a….whole             an object of up to 1 MiB: its bytes, then a footer with their checksum
         3f/3f07….data              any other object: its bytes at their own offsets, the rest a hole
         3f/3f07….sums              a header, then the checksum of each 4 KiB block of it, 0 where nothing is cached
+        3f/3f07….pin               the object is not to be evicted; a hole as long as the object
 
 The name is a hash of the store (endpoint and bucket), the key, the ETag and the size, so that bytes of two versions never
 meet. Every checksum is a CRC-64 that begins with the name: a file that got the name of another one does not verify. Whoever
@@ -26,7 +28,8 @@ BLOCK = 4096  # bytes with a checksum of their own
 WHOLE = 1 << 20  # bytes; objects up to here that are fetched whole are stored in one file
 ROOT = "ossmount-1"  # the number is the version of this layout
 WHOLE_SUFFIX, DATA_SUFFIX, SUMS_SUFFIX = ".whole", ".data", ".sums"
-SUFFIXES = (WHOLE_SUFFIX, SUMS_SUFFIX, DATA_SUFFIX)  # removed in this order: sums without data would look like damage
+PIN_SUFFIX = ".pin"
+SUFFIXES = (WHOLE_SUFFIX, SUMS_SUFFIX, DATA_SUFFIX)  # of bytes; removed in this order: sums without data would look like damage
 
 _LENGTHS = struct.Struct("<HH")
 

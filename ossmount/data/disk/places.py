@@ -10,6 +10,8 @@ from typing import Final
 
 from fastcrc import crc64
 
+from ossmount.data.disk.keeper import root_of
+
 _log = logging.getLogger(__name__)
 
 _FULL: Final = 30.0  # seconds that nothing is written to a full disk
@@ -24,6 +26,9 @@ class Place:
     def __init__(self, index: int, path: str) -> None:
         self.index = index
         self.path = path
+        self.root = root_of(path)
+        self.known = False  # all names that are there are in the table of names
+        self.trusted = False  # bytes that verify were read from it by the process that checks its owner
         self.seed = crc64.xz(os.fsencode(path))
         self.no_reads_until = 0.0
         self.no_writes_until = 0.0
@@ -33,7 +38,7 @@ class Place:
 
     def facts(self, now: float) -> dict[str, object]:
         off = "off" if now < self.no_reads_until else "read-only" if now < self.no_writes_until else "on"
-        return {"path": self.path, "state": off, "problem": self.problem, **self.state}
+        return {"path": self.path, "names_known": self.known, "state": off, "problem": self.problem, **self.state}
 
     def __repr__(self) -> str:
         return f"<Place {self.path}: {self.problem or 'on'}>"

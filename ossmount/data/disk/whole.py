@@ -57,11 +57,16 @@ def load(root: str, name: bytes, size: int, buffer: memoryview, touch_after: flo
         touch(file, touch_after)
     finally:
         os.close(file)
-    magic, stored_size, checksum, _ = _HEAD.unpack_from(buffer, size)
     data = buffer[:size]
-    if magic != MAGIC or stored_size != size or (crc64.xz(data, seed_of(name)) or 1) != checksum:
+    if not verifies(buffer[size:length], size, crc64.xz(data, seed_of(name)) or 1):
         raise Bad
     return data
+
+
+def verifies(footer: memoryview, size: int, found: int) -> bool:
+    """Whether the first FOOTER bytes behind an object say that it has this size and this checksum."""
+    magic, stored_size, checksum, _ = _HEAD.unpack(footer)
+    return bool(magic == MAGIC and stored_size == size and checksum == found)
 
 
 def label_of(file: int) -> tuple[Label, int] | None:

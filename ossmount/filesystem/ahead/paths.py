@@ -27,6 +27,11 @@ class PathFinder:
 
     async def targets(self, paths: Sequence[bytes]) -> list[Target]:
         """The small files among the paths, in their order; whatever else there is, or is not, is left out."""
+        targets = [target_of(node) for node in await self.nodes(paths) if node is not None]
+        return [target for target in targets if target is not None]
+
+    async def nodes(self, paths: Sequence[bytes]) -> list[Node | None]:
+        """What each path names; None where that is nothing, or cannot be told."""
         found: list[Node | None] = [None] * len(paths)
         limit = trio.CapacityLimiter(AT_ONCE)
 
@@ -46,8 +51,7 @@ class PathFinder:
                     found[index] = answer.node  # no task for what is in memory, as most paths of an order are
                 else:
                     nursery.start_soon(look_up, index, answer)
-        targets = [target_of(node) for node in found if node is not None]
-        return [target for target in targets if target is not None]
+        return found
 
     def _at_once(self, path: bytes) -> Found | Asking | None:
         """What is known of a file in a folder that was found before; None when there is more to be looked up."""

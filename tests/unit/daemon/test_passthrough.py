@@ -47,9 +47,7 @@ def test_where_it_cannot_be(
 @pytest.mark.parametrize(("kind", "depth"), [("ext4", 1), ("xfs", 1), ("overlay", 2)])
 def test_the_depth_is_that_of_the_caches_file_system(monkeypatch: pytest.MonkeyPatch, kind: str, depth: int) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_: ROOT)
-    monkeypatch.setattr(
-        passthrough.mounting, "mounts", lambda: [Mount("/", "0:1", "ext4", "x"), Mount("/cache", "0:2", kind, "x")]
-    )
+    monkeypatch.setattr(mounting, "mounts", lambda: [Mount("/", "0:1", "ext4", "x"), Mount("/cache", "0:2", kind, "x")])
     assert passthrough.choose(settings("passthrough"), DISK) == (depth, "")
 
 

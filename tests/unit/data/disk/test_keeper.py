@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,26 @@ def test_the_lock_goes_to_another_when_its_holder_ends(folder: Folder) -> None:
         folder.save(number)
     keeper.turn()
     assert len(folder.ages) == 14
+
+
+def test_rests_do_not_put_off_the_next_scan(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a rest of 1 ms takes 20, and a scan has 256 of them."""
+
+    def sleep(seconds: float) -> None:
+        folder.now += 1.0
+
+    keeper = folder.keeper(20 * MIB)
+    for number in range(20):
+        keeper.wrote(folder.save(number))
+    monkeypatch.setattr(time, "sleep", sleep)
+    keeper.turn()
+    rested = folder.now
+    assert rested > 5.0
+    for number in range(20, 24):
+        keeper.wrote(folder.save(number))
+    before = len(folder.ages)
+    keeper.turn()
+    assert len(folder.ages) < before
 
 
 def test_free_space_is_kept(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

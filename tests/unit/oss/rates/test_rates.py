@@ -95,14 +95,26 @@ def test_demand_goes_before_what_is_fetched_ahead() -> None:
 def test_nothing_is_fetched_ahead_between_two_questions_of_one_that_is_pressed() -> None:
     """A process asks for a little at a time; what it asked for is granted, and its next question is not there yet."""
     clock = Clock()
-    rates = Rates(requests=100, clock=clock)
-    reader = Client(rates, Wants(demand_requests=1, pressed=True))
+    rates = Rates(requests=20, clock=clock)
+    reader = Client(rates, NOTHING)
     ahead = Client(rates, Wants(ahead_requests=1000))
-    run(clock, [reader, ahead], 1.0, 0.1)
-    assert (reader.requests, ahead.requests) == (10, 0)
+    for step in range(40):  # of two tokens each time one is left until the next question
+        reader.wants = Wants(demand_requests=2 - 2 * (step % 2), pressed=True)
+        run(clock, [reader, ahead], 0.05, 0.05)
+    assert reader.requests == pytest.approx(40, abs=2)
+    assert ahead.requests <= 2  # of the first burst
     reader.wants = NOTHING
     run(clock, [reader, ahead], 1.0)
-    assert ahead.requests == pytest.approx(100, abs=11)
+    assert ahead.requests == pytest.approx(20, abs=3)
+
+
+def test_who_is_pressed_holds_nobody_up_where_the_limit_does_not_bind() -> None:
+    clock = Clock()
+    rates = Rates(requests=1000, clock=clock)
+    reader = Client(rates, Wants(demand_requests=1, pressed=True))
+    ahead = Client(rates, Wants(ahead_requests=2))
+    run(clock, [reader, ahead], 1.0)
+    assert (reader.requests, ahead.requests) == (100, 200)
 
 
 def test_bytes_that_nobody_asked_for_are_paid_off() -> None:

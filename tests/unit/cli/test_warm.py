@@ -1,0 +1,36 @@
+"""What `ossmount warm` says while it reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ossmount.cli import warm
+
+
+def test_progress_tells_files_bytes_rate_and_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_AGAIN", (0.0, 0.0))
+    files = [(str(tmp_path / f"{number}"), 3_000_000) for number in range(4)]
+    for path, size in files:
+        Path(path).write_bytes(bytes(size))
+    assert warm._warm(files, 0, quiet=False) == {}
+    *lines, last = capsys.readouterr().err.splitlines()
+    pattern = r"(\d) of 4 files, (\d+) of 12 MB, [\d,]+ MB/s, [\d,]+ s left"
+    seen = [tuple(map(int, match.groups())) for line in lines if (match := re.fullmatch(pattern, line))]
+    assert len(seen) == len(lines) and seen == sorted(seen) and seen[-1] == (4, 12)
+    assert re.fullmatch(r"4 files, 12 MB in [\d.]+ s; 0 failed", last)
+
+
+def test_quiet_says_only_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_AGAIN", (0.0, 0.0))
+    (tmp_path / "a").write_bytes(b"123")
+    assert warm._warm([(str(tmp_path / "a"), 3), (str(tmp_path / "b"), 3)], 0, quiet=True) == {
+        str(tmp_path / "b"): "No such file or directory"
+    }
+    assert len(capsys.readouterr().err.splitlines()) == 1
