@@ -210,6 +210,8 @@ def test_what_is_open_stays_open(plain_shop: Workshop) -> None:
             assert plain_shop.run("restart", str(mount.path)).returncode == 0
             os.kill(daemon_of(mount), signal.SIGKILL)
             another_daemon(mount, pid)
+            # its own and the one for a new keeper, and none that it has by inheritance
+            assert targets(daemon_of(mount)).count("/dev/fuse") == 2 and targets(keeper_of(mount)).count("/dev/fuse") == 1
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             assert os.pread(descriptor, 1 << 20, 0) == content(name, 0, SIZES[name])
             assert os.stat(file, dir_fd=working).st_ino == inode == os.fstat(descriptor).st_ino
@@ -226,6 +228,11 @@ def keeper_of(mount: Mount) -> int:
     return int(state_of(mount)["keeper_pid"])
 
 
+def targets(pid: int) -> list[str]:
+    """What the descriptors of a process are of."""
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+
+
 def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> None:
     pid = keeper_of(one_mount)
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -233,9 +240,8 @@ def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> Non
     assert int(status["VmRSS"].split()[0]) <= 15 << 10  # KiB
     assert int(status["Threads"]) == 1
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    targets = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    assert not [target for target in targets if target.startswith(str(one_mount.path))]
-    assert sum(target == "/dev/fuse" for target in targets) == 1
+    assert not [target for target in targets(pid) if target.startswith(str(one_mount.path))]
+    assert targets(pid).count("/dev/fuse") == 1
     keeper, daemon, ours = (
         int(Path(f"/proc/{each}/oom_score_adj").read_text()) for each in (pid, daemon_of(one_mount), os.getpid())
     )

@@ -27,6 +27,11 @@ class Bucket:
     def __repr__(self) -> str:
         return f"<Bucket {self.tokens:.0f} at {self.rate:.0f}/s>"
 
+    @property
+    def half(self) -> int:
+        """Tokens of half a burst."""
+        return max(1, int(self._most(BURST) / 2))
+
     def refill(self, now: float) -> int:
         """Whole tokens that are there now."""
         most = self._most(self.catch_up if self.wanted else BURST)

@@ -34,6 +34,23 @@ with opened(Path(sys.argv[1])) as it:
 """
 
 
+_GROWER = """
+import sys
+from tests.unit.metadata.test_store import *
+
+with opened(Path(sys.argv[1]), map_size=64 << 10) as it:
+    fill(it, [b"%06d" % i for i in range(3000)], NOW + 1)
+    print(it._env.info()["map_size"])
+"""
+_READER = """
+import lmdb, sys, time
+env = lmdb.open(sys.argv[1], max_dbs=8)
+with env.begin() as txn:
+    print("reading", flush=True)
+    time.sleep(600)
+"""
+
+
 def info(key: bytes, etag: str = "e" * 32) -> ObjectInfo:
     return ObjectInfo(key, 1, 2, etag)
 
@@ -184,6 +201,39 @@ def test_two_mounts_share_a_store(tmp_path: Path) -> None:
         assert not it.warnings
         assert (it.path / "UNSYNCED").exists()
     assert not (it.path / "UNSYNCED").exists()
+
+
+def test_a_map_that_another_process_has_grown(tmp_path: Path) -> None:
+    """For reads, whose transactions cannot begin until this process has mapped it anew, and for writes."""
+    for reads_first in (True, False):
+        folder = tmp_path / str(reads_first)
+        with opened(folder, map_size=64 << 10) as it:
+            fill(it, [b"a"])
+            done = subprocess.run(
+                [sys.executable, "-c", _GROWER, folder], cwd=_ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            grown = int(done.stdout)
+            assert grown > 64 << 10
+            if reads_first:
+                assert len(names(it)) == 3000
+            fill(it, [b"%06d" % i for i in range(3000)] + [b"a"], NOW + 2)
+            assert len(names(it)) == 3001
+            assert it._env.info()["map_size"] >= grown
+            assert not it.warnings
+
+
+def test_readers_that_were_killed_are_cleared_when_the_store_is_opened(tmp_path: Path) -> None:
+    """Else the pages that they saw could never be used again. (Of a store that nobody has open LMDB clears them itself.)"""
+    with opened(tmp_path) as it:
+        fill(it, [b"a"])
+        with subprocess.Popen([sys.executable, "-c", _READER, it.path], stdout=subprocess.PIPE) as reader:
+            assert reader.stdout is not None and reader.stdout.readline() == b"reading\n"
+            reader.kill()
+        assert str(reader.pid) in it._env.readers()
+        opening = "import sys; from tests.unit.metadata.test_store import *; opened(Path(sys.argv[1])).__enter__().close()"
+        subprocess.run([sys.executable, "-c", opening, tmp_path], cwd=_ROOT, check=True)
+        assert str(reader.pid) not in it._env.readers()
 
 
 @pytest.mark.parametrize("kind", ["file in the way", "no place at all"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ossmount.data.disk.keeper import root_of
+from ossmount.data.disk.keeper import prepare, root_of
 from ossmount.data.disk.layout import DATA_SUFFIX, SUMS_SUFFIX, WHOLE_SUFFIX
 from tests.unit.data.disk.world import MIB, DiskWorld, running, until
 
@@ -279,11 +279,11 @@ def test_a_disk_that_hangs_is_switched_off(tmp_path: Path, caplog: pytest.LogCap
     async def test() -> None:
         world = DiskWorld([tmp_path])
         version = world.add(5000)
+        path = world.path(version, WHOLE_SUFFIX)
+        prepare(str(tmp_path))
+        path.parent.mkdir()
+        os.mkfifo(path)  # before the names are listed: what is not there is not asked for
         async with running(world):
-            await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
-            path = world.path(version, WHOLE_SUFFIX)
-            path.parent.mkdir(exist_ok=True)
-            os.mkfifo(path)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(world.check, version)
                 await until(lambda: world.facts["reading"], "the read is under way")
@@ -306,6 +306,10 @@ def test_a_disk_that_is_slower_than_what_is_asked_of_it_is_passed_by(tmp_path: P
     async def test() -> None:
         world = DiskWorld([tmp_path])
         versions = [world.add(5000, f"object {number}") for number in range(66)]
+        prepare(str(tmp_path))
+        for version in versions:  # empty files: they are asked for
+            world.path(version, WHOLE_SUFFIX).parent.mkdir(exist_ok=True)
+            world.path(version, WHOLE_SUFFIX).touch()
         async with running(world), trio.open_nursery() as nursery:
             reader = world.cache.pids()[0]
             os.kill(reader, signal.SIGSTOP)
