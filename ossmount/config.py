@@ -72,6 +72,7 @@ class DiskConfig:
     touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
     slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
     end_within: float = 5.0  # seconds that writing what waits for it may take at the end
+    copies: bool = False  # whether whole copies of large objects are handed out, to be read without us
 
 
 @dataclass(frozen=True)
@@ -106,5 +107,9 @@ class ChannelConfig:
     direct_io: bool = False
     close_to_open: bool = False
     fuse_fd: int | None = None  # serve this descriptor instead of mounting
+    passthrough: int = (
+        0  # how deeply our mount counts as stacked: 1, or 2 for a cache on a stacked file system; 0: no passthrough
+    )
+    why_no_passthrough: str = "it was not asked for (--passthrough)"
     max_background: int = 128
     read_ahead_kb: int = 0  # 0: leave the bdi's own value alone

@@ -29,6 +29,35 @@ class Lender(Protocol):
         ...
 
 
+class LocalCopies(Protocol):
+    """Files on local disks that hold the same bytes as files of the mount, for a kernel that can read them by itself."""
+
+    def may_have(self, node: int) -> bool:
+        """Whether a node could ever have one; always the same for a node, also after a restart with other options."""
+        ...
+
+    async def open(self, node: int) -> int | None:
+        """A descriptor (the caller's) of a file that has all bytes of the node, verified, and nothing else; None: there is
+        none now. Soon, or None: never waits for it to become complete."""
+        ...
+
+
+class Backer(Protocol):
+    """Who has the kernel give numbers to files that it is to read by itself (FUSE_DEV_IOC_BACKING_OPEN)."""
+
+    def backings(self) -> set[int]:
+        """All numbers of the connection that were not given back."""
+        ...
+
+    async def back(self, file: int) -> int:
+        """A number for an open file, whose descriptor stays the caller's. Raises OSError. Not cancellable, and soon done."""
+        ...
+
+    def unback(self, backing: int) -> None:
+        """Gives a number back. Files that are open by it stay so."""
+        ...
+
+
 class Taken(NamedTuple):
     """A connection that another daemon began and this one goes on with."""
 
@@ -46,7 +75,7 @@ class Leaver(Protocol):
         ...
 
 
-class Succession(Protocol):
+class Succession(Backer, Protocol):
     """What lets daemons follow one another on one connection: a keeper that holds it meanwhile."""
 
     @property

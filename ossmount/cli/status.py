@@ -100,6 +100,7 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         f"  log       {status['log'] or 'the terminal'}",
         f"  memory    {memory_text(status['facts'].get('memory', {}))}",
         f"  limits    {limits_text(status['facts'].get('rates', {}))}",
+        *(f"  warning   {warning}" for warning in status["facts"].get("metadata", {}).get("store", {}).get("warnings", ())),
         "  counters",
         *_tree(status["counters"], "    "),
         "  options",

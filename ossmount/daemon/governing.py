@@ -28,6 +28,7 @@ class Governing:
         self._applied = self._governor.shares
 
     async def run(self, started: Callable[[], None]) -> None:
+        self.turn()  # a limit beyond what the container has is not waited out
         started()
         while True:
             await trio.sleep(_LOOK)

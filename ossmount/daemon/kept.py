@@ -6,6 +6,8 @@ Everything runs on the event loop's thread. When the keeper dies, a new one is s
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import logging
 import os
 import socket
@@ -25,6 +27,16 @@ log = logging.getLogger(__name__)
 
 _BEAT = 1.0  # seconds between two signs of life
 _RESTART = 1.0  # seconds between two keepers at least
+_BACKING = 2.0  # seconds that the keeper has to answer a reader's open(2)
+
+
+class _Asked:
+    """A question to the keeper for the number of a backing file."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.backing = 0
+        self.error = errno.ETIMEDOUT
 
 
 class Kept:
@@ -41,6 +53,9 @@ class Kept:
         hello: Mapping[str, Any] = received[0]
         descriptors = received[1]
         self._greet(hello)
+        self._backings: set[int] = set()
+        self._asked: dict[int, _Asked] = {}  # by number: what the keeper was asked to back
+        self._numbers = itertools.count(1)
         self.role = str(hello["role"])
         self._nice = int(hello["nice"])
         self.alive, self._alive_writing, self.journal, *device = descriptors
@@ -134,7 +149,35 @@ class Kept:
             self._tell("end")
             self._close()
 
+    def backings(self) -> set[int]:
+        return set(self._backings)
+
+    async def back(self, file: int) -> int:
+        number, asked = next(self._numbers), _Asked()
+        self._asked[number] = asked
+        self._tell("back", (file,), number=number)
+        with trio.CancelScope(shield=True), trio.move_on_after(_BACKING):
+            await asked.answered.wait()
+        del self._asked[number]
+        if asked.error:
+            raise OSError(asked.error, os.strerror(asked.error))
+        return asked.backing
+
+    def unback(self, backing: int) -> None:
+        self._backings.discard(backing)
+        self._tell("unback", backing=backing)
+
     # -- inside
+
+    def _backed(self, message: Mapping[str, Any]) -> None:
+        if not message["error"]:
+            self._backings.add(message["backing"])
+        asked = self._asked.get(message["number"])
+        if asked is not None:
+            asked.backing, asked.error = message["backing"], message["error"]
+            asked.answered.set()
+        elif not message["error"]:  # too late: nobody waits any more
+            self.unback(message["backing"])
 
     def _greet(self, hello: Mapping[str, Any]) -> None:
         self.pid, self.socket = int(hello["keeper"]), str(hello["socket"])
@@ -146,6 +189,7 @@ class Kept:
     def _take(self, device: int, message: Mapping[str, Any]) -> None:
         self._agreement = message["agreement"]
         self._device = os.dup(device)
+        self._backings = set(message["backings"])
         self._taken = Taken(device, message["agreement"], bool(message["after_death"]))
         self._mounted.set()
         self._given.set()
@@ -178,6 +222,8 @@ class Kept:
         if kind == "take":
             self._take(descriptors[0], message)
             self._count(message)
+        elif kind == "backed":
+            self._backed(message)
         elif kind == "leave":
             log.info("another daemon takes over")
             self._leave()
@@ -219,4 +265,5 @@ class Kept:
             os.close(plan)
             theirs.close()
         handed = (self.alive, self._alive_writing, self.journal, self._device)
-        self._tell("adopt", handed, pid=os.getpid(), agreement=self._agreement, serving=self._serving)
+        facts = {"agreement": self._agreement, "serving": self._serving, "backings": [*self._backings]}
+        self._tell("adopt", handed, pid=os.getpid(), **facts)

@@ -12,6 +12,7 @@ import trio
 from ossmount.config import MetadataConfig, SourceConfig
 from ossmount.daemon.build import fill_defaults, metadata_config, own_folder, source_config, source_identity
 from ossmount.daemon.failures import refusal
+from ossmount.daemon.garbage import collect_rarely
 from ossmount.daemon.snapshots import check_apart, check_source, fetch, send, temporary
 from ossmount.errors import OssMountError
 from ossmount.exit_codes import CommandError, ExitCode
@@ -78,6 +79,7 @@ class Offline:
             bucket, self._config, identity=self._identity, prefix=self.source.prefix, on_change=lambda node, names: None
         )
         started = trio.Event()
+        collect_rarely()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(namespace.run, started.set)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,14 +14,12 @@ from ossmount.control.server import ControlServer
 from ossmount.daemon import logs
 from ossmount.daemon.build import build
 from ossmount.daemon.components import Named
+from ossmount.daemon.garbage import collect_rarely
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.lifecycle import Lifecycle
 from ossmount.daemon.order import Order
 from ossmount.daemon.status import Status
 from ossmount.options.declarations import LOG_LEVEL
-
-#: New objects after which the garbage collector looks at them. A LIST page makes some ten thousand, which live on.
-_GARBAGE = 10_000
 
 
 def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None], kept: Kept | None = None) -> None:
@@ -67,9 +64,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
             kept.ready()
         ready()
 
-    # What is there now stays. A full collection took 17 ms for it, in the middle of the first lookup.
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
+    collect_rarely()
     trio.run(lifecycle.run, announce)
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
     if not lifecycle.left:

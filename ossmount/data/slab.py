@@ -36,7 +36,7 @@ class Slab:
     def give_back(self, offset: int, length: int) -> None:
         """The machine may have these blocks until they are written again; nobody needs what they hold.
 
-        It takes 0.1 ms for each MiB, and the fetch processes' mappings lose them too.
+        It takes 0.1 to 0.3 ms for each MiB, and the fetch processes' mappings lose them too.
         """
         self._map.madvise(mmap.MADV_REMOVE, offset, length)
 

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable
 
 from ossmount.keeper import kernel, wire
+from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
-from ossmount.keeper.daemon import HALF_DEAD, Daemon, spawn
+from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
 
@@ -40,6 +41,7 @@ class Keeper:
         self._own_oom = own_oom
         self._device = -1
         self._agreement: object = None
+        self._backings = Backings()
         self._current: Daemon | None = None
         self._coming: Daemon | None = None  # a replacement that prepares itself while the current one serves
         self._past: list[Daemon] = []  # that serve no more and have not ended yet
@@ -123,9 +125,9 @@ class Keeper:
         self._current = self._spawn(self._plan, wire.FIRST)
         self._report.handed_on(self._plan)
 
-    def adopt(self, daemon: Daemon, device: int, agreement: object, *, serving: bool) -> None:
+    def adopt(self, daemon: Daemon, device: int, agreement: object, backings: Backings, *, serving: bool) -> None:
         """Keeps a daemon that runs already: the one that started this keeper."""
-        self._current, self._device, self._agreement = daemon, device, agreement
+        self._current, self._device, self._agreement, self._backings = daemon, device, agreement, backings
         daemon.serving = serving
         self._introduce(daemon)
 
@@ -146,6 +148,7 @@ class Keeper:
             after_death=self._died,
             deaths=self._deaths,
             restarts=self._restarts,
+            backings=[*self._backings.numbers],
             nice=os.getpriority(os.PRIO_PROCESS, 0),
         )
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
@@ -162,6 +165,7 @@ class Keeper:
                 self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
                 return
             daemon.beat = time.monotonic()
+            reap_orphans({one.pid for one in (self._current, self._coming, *self._past) if one is not None})
             message, descriptors = received
             self._take(daemon, message, descriptors)
 
@@ -178,6 +182,8 @@ class Keeper:
             self._replace()
         elif kind == "refused":
             daemon.why = str(message["message"])
+        elif kind in ("back", "unback"):
+            self._serve_backing(daemon, message, descriptors)
         elif kind == "left" and daemon is self._current:
             daemon.left = time.monotonic()
             self._past.append(daemon)
@@ -186,6 +192,15 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
+
+    def _serve_backing(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
+        """One that serves no more is not heard: its successor has counted the numbers."""
+        device = self._device if daemon is self._current else -1
+        if message["kind"] == "back":
+            backing, error = self._backings.open(device, descriptors)
+            daemon.tell("backed", number=message["number"], backing=backing, error=error)
+        elif device >= 0:
+            self._backings.close(device, int(str(message["backing"])))
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -338,7 +353,7 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        counts = {"deaths": self._deaths, "restarts": self._restarts}
+        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
         daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
 
     # -- signals, and the end

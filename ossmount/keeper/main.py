@@ -10,6 +10,7 @@ import os
 import socket
 
 from ossmount.keeper import wire
+from ossmount.keeper.backing import Backings
 from ossmount.keeper.daemon import Daemon, read_oom_score_adj, write_oom_score_adj
 from ossmount.keeper.keeper import Keeper
 from ossmount.keeper.plan import Plan
@@ -44,6 +45,9 @@ def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
     connection.setblocking(False)
     pid = int(str(message["pid"]))
     keeper = Keeper(plan, (reading, writing), journal, own_oom=own_oom)
-    keeper.adopt(Daemon(pid, connection, wire.FIRST, plan), device, message["agreement"], serving=bool(message["serving"]))
+    backings = message["backings"]
+    assert isinstance(backings, list)
+    daemon = Daemon(pid, connection, wire.FIRST, plan)
+    keeper.adopt(daemon, device, message["agreement"], Backings(backings), serving=bool(message["serving"]))
     log(f"keeper {os.getpid()} keeps daemon {pid}: the keeper before it is gone")
     return keeper

@@ -8,21 +8,27 @@ daemon → keeper
     refused   message: (a replacement) it cannot be used, and ends
     left      it does not touch the connection any more
     end       the connection ends in order: close the device
-    adopt     pid, agreement, serving; descriptors: both ends of the pipe, journal, device. A daemon to a keeper it has started
+    back      number; descriptor: a file that the kernel is to read by itself (backing.py)
+    unback    backing: its number is not needed any more
+    adopt     pid, agreement, serving, backings; descriptors: both ends of the pipe, journal, device. A daemon to a keeper that
+              it has started
 keeper → daemon
-    hello     keeper, socket, role, agreement, after_death, deaths, restarts, nice; descriptors: both ends of the pipe, journal,
-              and for a successor the device
+    hello     keeper, socket, role, agreement, after_death, deaths, restarts, backings, nice; descriptors: both ends of the
+              pipe, journal, and for a successor the device
+    backed    number, backing, error: the answer to back; the error is an errno, 0: none
     leave     another daemon is ready to take the connection
-    take      agreement, after_death, deaths, restarts; descriptor: the device
+    take      agreement, after_death, deaths, restarts, backings; descriptor: the device
 """
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 
 LARGEST = 64 << 10  # bytes of a packet
 _DESCRIPTORS = 4  # with one packet, at most
+_INTS = array.array("i")
 
 #: What a daemon is started as: one that mounts, one that comes after a death, one that takes over from a living one.
 FIRST, SUCCESSOR, REPLACEMENT = "first", "successor", "replacement"
@@ -35,11 +41,17 @@ def send(connection: socket.socket, kind: str, descriptors: tuple[int, ...] = ()
 
 def receive(connection: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """A message and its descriptors (close-on-exec), which are the caller's then; None at the end. Raises BlockingIOError."""
+    space = socket.CMSG_SPACE(_DESCRIPTORS * _INTS.itemsize)
     try:
-        data, descriptors, _flags, _ = socket.recv_fds(connection, LARGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        # not socket.recv_fds(), which forgets its flags
+        data, ancillary, _flags, _ = connection.recvmsg(LARGEST, space, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data:
         return None
+    descriptors = array.array("i")
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(payload[: len(payload) // descriptors.itemsize * descriptors.itemsize])
     message: dict[str, object] = json.loads(data)
-    return message, descriptors
+    return message, descriptors.tolist()

@@ -47,5 +47,12 @@ def others(descriptor: int) -> bool:
     return int(_FLOCK.unpack(answer)[0]) != fcntl.F_UNLCK
 
 
+def replace_text(path: Path, text: str) -> None:
+    """All of it or what was there before, also when this process is killed; made while exclusive() is held."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

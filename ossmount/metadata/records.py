@@ -22,7 +22,7 @@ _ID = struct.Struct(">Q")
 _CHILD = struct.Struct("<Qqqd")
 _LOCATION = struct.Struct("<QBB")
 _TIME = struct.Struct("<d")
-DIRECTORY = b"\0d"  # how the key of a directory's side ends
+_DIRECTORY = b"\0d"
 _FILE = b"\0f"
 
 
@@ -110,7 +110,12 @@ def unpack_id(data: bytes) -> int:
 
 
 def child_key(parent: int, name: bytes, directory: bool) -> bytes:
-    return _ID.pack(parent) + name + (DIRECTORY if directory else _FILE)
+    return _ID.pack(parent) + name + (_DIRECTORY if directory else _FILE)
+
+
+def split_child_key(key: bytes) -> tuple[bytes, bool]:
+    """Stored name, and whether it is the directory's side."""
+    return key[8:-2], key.endswith(_DIRECTORY)
 
 
 def pack_child(child: Child) -> bytes:
@@ -133,6 +138,16 @@ def unpack_listed(data: bytes) -> tuple[int, int, int, bool]:
     """Id, size and mtime_ns of a packed child, and whether it is of a type or class of its own."""
     number, size, mtime_ns, _ = _CHILD.unpack_from(data)
     return number, size, mtime_ns, data.find(b"\0", _CHILD.size) >= 0
+
+
+def unpack_plain(
+    pairs: Sequence[tuple[bytes, bytes]],
+) -> tuple[list[bytes], tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """Names, ids, sizes and mtimes of children (keys and records, at least one); None when they are not all plain objects."""
+    if {key[-2:] for key, _ in pairs} != {_FILE} or b"\0" in b"".join([data[_CHILD.size :] for _, data in pairs]):
+        return None
+    numbers, sizes, mtimes, _ = zip(*[_CHILD.unpack_from(data) for _, data in pairs], strict=True)
+    return [key[8:-2] for key, _ in pairs], numbers, sizes, mtimes
 
 
 def child_id(data: bytes) -> int:

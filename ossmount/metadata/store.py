@@ -29,21 +29,12 @@ import trio
 
 from ossmount.errors import Unavailable
 from ossmount.metadata import records
-from ossmount.metadata.aside import set_aside
 from ossmount.metadata.coverage import Coverage
-from ossmount.metadata.locks import boot_id, exclusive, others, take_part, try_alone
+from ossmount.metadata.damage import DAMAGE, DEFECTS, ForeignStore, set_aside
+from ossmount.metadata.locks import boot_id, exclusive, others, replace_text, take_part, try_alone
 from ossmount.metadata.mapped import Mapped
 from ossmount.metadata.records import Location, Retired
-from ossmount.metadata.transaction import (
-    NEXT_ID,
-    NOTES,
-    Databases,
-    Lookup,
-    Transaction,
-    read_children,
-    read_records,
-    read_retired,
-)
+from ossmount.metadata.transaction import NEXT_ID, NOTES, Databases, Lookup, Rows, Transaction, read_children, read_retired
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,10 +51,6 @@ _IDENTITY = b"identity"
 _LATEST = b"latest"  # seconds since the epoch at the last commit
 
 
-class ForeignStore(Exception):
-    """The database is of another schema or source, or damaged."""
-
-
 class _Write(Generic[T]):
     """One queued write and what became of it."""
 
@@ -72,10 +59,6 @@ class _Write(Generic[T]):
         self.done = trio.Event()
         self.result: T | None = None
         self.failure: Exception | None = None
-
-
-_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
-_DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
 
 
 class Store:
@@ -148,16 +131,14 @@ class Store:
             return read_children(txn, self._db, parent, name), self._read_coverage(txn, parent)
 
     @contextlib.contextmanager
-    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Iterator[tuple[bytes, bool, bytes]]]]:
+    def scan(self, parent: int, start: bytes) -> Iterator[tuple[Coverage, Rows]]:
         """What is known of a directory, and its packed children from a name on, at one moment; no checkpoint inside."""
         with self._begin() as txn:
-            rows = read_records(txn, self._db, parent, start)
             self._scans += 1
             try:
-                yield self._read_coverage(txn, parent), rows
+                yield self._read_coverage(txn, parent), Rows(txn, self._db, parent, start)
             finally:
                 self._scans -= 1
-                rows.close()  # type: ignore[attr-defined]
 
     def location(self, number: int) -> Location | None:
         with self._begin() as txn:
@@ -189,9 +170,8 @@ class Store:
 
     def facts(self) -> dict[str, object]:
         with self._begin() as txn:
-            nodes = txn.stat(self._db.nodes)["entries"]
-            names = txn.stat(self._db.children)["entries"]
-            retired = txn.stat(self._db.retired)["entries"]
+            counted = (self._db.nodes, self._db.children, self._db.retired)
+            nodes, names, retired = [txn.stat(database)["entries"] for database in counted]
         info, stat = self._env.info(), self._env.stat()
         return {
             "path": str(self._temporary or self.path),
@@ -264,7 +244,7 @@ class Store:
             except lmdb.MapResizedError:  # another mount of the same source grew it
                 self._env.set_mapsize(0)
             except (OSError, lmdb.Error) as failure:  # a full disk is DiskError or, when a write is cut short, EIO
-                if isinstance(failure, _DEFECTS):
+                if isinstance(failure, DEFECTS):
                     raise
                 if self._temporary is not None:
                     raise Unavailable(f"the metadata store in memory failed: {failure}") from failure
@@ -324,10 +304,10 @@ class Store:
         unsynced = path / _UNSYNCED
         if alone and unsynced.exists() and unsynced.read_text() != boot_id():
             self._set_aside(path, "the machine stopped while it was in use")
-        unsynced.write_text(boot_id())
+        replace_text(unsynced, boot_id())
         try:
             self._open_environment(path)
-        except (ForeignStore, *_DAMAGE) as why:
+        except DAMAGE as why:
             if not alone:
                 raise OSError(f"another mount uses it, and it is damaged: {why}") from why
             self._set_aside(path, str(why))
@@ -351,14 +331,22 @@ class Store:
         )
         try:
             env.reader_check()
-            self._db = Databases(*(env.open_db(name.encode()) for name in Databases._fields))
-            with env.begin(write=True) as txn:
-                self._check_meta(txn)
-                self._last_commit = txn.id()
+            while True:
+                try:
+                    self._begin_environment(env)
+                    break
+                except lmdb.MapFullError:  # the last one to have it open filled it up
+                    env.set_mapsize(env.info()["map_size"] * 2)
         except BaseException:
             env.close()
             raise
         self._env = env
+
+    def _begin_environment(self, env: Any) -> None:
+        self._db = Databases(*(env.open_db(name.encode()) for name in Databases._fields))
+        with env.begin(write=True) as txn:
+            self._check_meta(txn)
+            self._last_commit = txn.id()
 
     def _check_meta(self, txn: Any) -> None:
         schema, identity = txn.get(_SCHEMA, db=self._db.meta), txn.get(_IDENTITY, db=self._db.meta)

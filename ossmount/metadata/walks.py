@@ -41,6 +41,8 @@ class _State:
         self.asked = 0
         self.used: set[int] = set()
         self.last = -1  # the index listed last
+        self.seen = 0  # the index that unlisted() comes to next
+        self.quiet = 0  # listings for which nothing is planned: all was known four times as far ahead
 
 
 class Walks:
@@ -69,21 +71,27 @@ class Walks:
         """Whether a page that was cut off has shown directories in it, so that it takes several pages to list them."""
         return self._tree.prefix(directory) in self._per_page
 
-    def unlisted(self, parent: int, most: int) -> Iterator[Chunk]:
-        """Pages to ask for now, of the directories of one parent that were not listed yet."""
-        state = self._renewed(parent)
+    def unlisted(self, parent: int, most: int, *, renewed: bool) -> Iterator[Chunk]:
+        """Pages to ask for now, of the directories of one parent that were not listed yet, each of them once.
+
+        `renewed`: there may be directories that were not known at the last call. They are read anew then, which takes 5 us for
+        each name in the parent.
+        """
+        state = self._states.get(parent)
+        if state is None or renewed:
+            state = self._renewed(parent)
+            state.seen = 0
         step = self._step(parent)
-        at = 0
-        while at < len(state.children) and most > 0:
+        while state.seen < len(state.children) and most > 0:
+            at = state.seen
             if state.children[at] in state.planned or self._known(state.children[at]):
-                at += 1
+                state.seen += 1
                 continue
-            end = min(at + step, len(state.children))
-            state.planned.update(state.children[at:end])
+            state.seen = min(at + step, len(state.children))
+            state.planned.update(state.children[at : state.seen])
             state.flying += 1
             most -= 1
-            yield Chunk(state.children[at], state.children[end - 1])
-            at = end
+            yield Chunk(state.children[at], state.children[state.seen - 1])
 
     def listed(self, directory: int, *, missed: bool) -> Iterator[tuple[int, Chunk]]:
         """Somebody lists the directory; its beginning is unknown when `missed`. Parents and the pages to ask for now."""
@@ -99,7 +107,7 @@ class Walks:
             return
         self._uses[parent] = self._uses.get(parent, 0) + new
         if missed or self._uses[parent] > 1:
-            for chunk in self._plan(parent, directory):
+            for chunk in self._plan(parent, directory, missed=missed):
                 yield parent, chunk
 
     def ended(self, parent: int, chunk: Chunk) -> None:
@@ -131,7 +139,7 @@ class Walks:
             state = self._renewed(parent)
         return state if directory in state.index else None
 
-    def _plan(self, parent: int, directory: int) -> Iterator[Chunk]:
+    def _plan(self, parent: int, directory: int, *, missed: bool) -> Iterator[Chunk]:
         state = self._state(parent, directory)
         if state is None:
             return
@@ -139,21 +147,26 @@ class Walks:
         backwards = at < state.last or (state.last < 0 and at == len(state.children) - 1)
         state.last = at
         state.used.add(at)
-        if state.flying >= state.window:
+        state.quiet = 0 if missed else state.quiet - 1
+        if state.flying >= state.window or state.quiet > 0:
             return
         step = self._step(parent)
+        nothing = True
         for first in self._starts(state, at, -step if backwards else step):
             if state.flying >= state.window or state.asked >= FIRST + PAGES_PER_USE * len(state.used):
+                nothing = False
                 break
             end = min(first + step, len(state.children))
             missing = [n for n in state.children[first:end] if n not in state.planned and not self._known(n)]
             if not missing:
                 continue
+            nothing = False
             state.planned.update(state.children[state.index[missing[0]] : end])
             state.flying += 1
             state.asked += 1
             yield Chunk(missing[0], state.children[end - 1])
         state.window = min(MOST, state.window * 2)
+        state.quiet = step * MOST // 2 if nothing else 0
 
     @staticmethod
     def _starts(state: _State, at: int, step: int) -> Iterator[int]:

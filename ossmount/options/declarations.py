@@ -284,7 +284,7 @@ OPEN: Option[str] = Option(
     units.choice("auto", "skip", "ask"),
     "auto",
     "skip lets the kernel open files without asking us, which makes warm files several times faster; ask revalidates at each "
-    "open. auto skips unless close_to_open or direct_io is set.",
+    "open. auto skips unless close_to_open, direct_io or passthrough is set.",
 )
 CLOSE_TO_OPEN: Option[bool] = Option(
     "close_to_open", KERNEL, units.BOOLEAN, False, "Ask OSS at each open whether the object has changed."
@@ -314,6 +314,15 @@ FUSE_FD: Option[int | None] = Option(
     computed="mounts by itself",
 )
 
+PASSTHROUGH: Option[bool] = Option(
+    "passthrough",
+    KERNEL,
+    units.BOOLEAN,
+    False,
+    "Let the kernel read large files that lie whole and verified in cache_dir by itself, at the speed of the local disk. Needs "
+    "Linux 6.9 and CAP_SYS_ADMIN, and costs an OPEN request for each open(2). Where it cannot be, it is left away, and "
+    "`ossmount status` says why.",
+)
 NO_KEEPER: Option[bool] = Option(
     "no_keeper",
     RUNNING,
@@ -370,37 +379,10 @@ OPTIONS: tuple[Option[Any], ...] = (
     DIRECT_IO,
     READ_AHEAD_KB,
     MAX_BACKGROUND,
+    PASSTHROUGH,
     FUSE_FD,
     NO_KEEPER,
     LOG_LEVEL,
 )
 BY_NAME: dict[str, Option[Any]] = {option.name: option for option in OPTIONS}
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(option.group for option in OPTIONS))
-
-#: Names behind -o that say what is always so; they are accepted and change nothing.
-ALWAYS_SO: dict[str, str] = {
-    "ro": "the mount is read-only",
-    "default_permissions": "the kernel checks the mode bits",
-    "nosuid": "set-user-id bits mean nothing",
-    "nodev": "there are no devices",
-    "noatime": "access times are not kept",
-    "kernel_cache": "the kernel keeps the pages of a file when it is opened again",
-    "auto_cache": "a changed object never meets the pages of its old version",
-    "readdirplus": "listings bring the attributes along",
-    "no_flock": "locks are the kernel's own; OSS is not asked",
-}
-#: Names behind -o that ask for what ossmount does not do.
-REFUSED: dict[str, str] = {
-    "rw": "ossmount mounts read-only; leave rw away",
-    "suid": "ossmount mounts with nosuid; leave suid away",
-    "dev": "ossmount mounts with nodev; leave dev away",
-}
-#: Options that cannot be set together, with what to do about it. A value of None means any value.
-CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...] = (
-    (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
-    (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
-    (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
-    (MANIFEST, None, METADATA_SNAPSHOT, None, "a snapshot holds the whole source: leave one of the two away"),
-    (METADATA, "memory", METADATA_DIR, None, "give one of the two: memory uses a folder below /dev/shm"),
-    (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),
-)

@@ -1,6 +1,6 @@
 """A program that reads files of a mount, or one large file, over and over, until its stdin ends; then tells what it saw.
 
-usage: keeper_reader.py MOUNTPOINT SEED NAME...
+usage: keeper_reader.py MOUNTPOINT PAUSE NAME...      PAUSE: seconds between two calls of read(2)
 Each block of 4 KiB of a file names the file and itself, so that wrong bytes are noticed wherever they come from. What the
 kernel keeps is dropped before each file, so that most of it is asked for again. Its answer is one JSON object: files, bytes,
 errors (of the system), wrong (bytes that are not the file's), longest (seconds that one call took).
@@ -39,7 +39,7 @@ class Watch:
         self.longest = max(self.longest, time.monotonic() - self.begun)
 
 
-def read(path: str, name: str, watch: Watch, seen: dict[str, int]) -> None:
+def read(path: str, name: str, pause: float, watch: Watch, seen: dict[str, int]) -> None:
     with watch:
         descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -52,12 +52,13 @@ def read(path: str, name: str, watch: Watch, seen: dict[str, int]) -> None:
             if data != content(name, position, min(size, position + CHUNK)):
                 seen["wrong"] += 1
             seen["bytes"] += len(data)
+            time.sleep(pause)
     finally:
         os.close(descriptor)
     seen["files"] += 1
 
 
-def main(mountpoint: str, seed: str, names: list[str]) -> None:
+def main(mountpoint: str, pause: float, names: list[str]) -> None:
     ended = threading.Event()
 
     def wait_for_the_end() -> None:
@@ -65,7 +66,7 @@ def main(mountpoint: str, seed: str, names: list[str]) -> None:
         ended.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    order, watch = random.Random(seed), Watch()
+    order, watch = random.Random(os.getpid()), Watch()
     seen = {"files": 0, "bytes": 0, "wrong": 0}
     errors: list[str] = []
     while not ended.is_set():
@@ -74,11 +75,11 @@ def main(mountpoint: str, seed: str, names: list[str]) -> None:
             if ended.is_set():
                 break
             try:
-                read(os.path.join(mountpoint, name), name, watch, seen)
+                read(os.path.join(mountpoint, name), name, pause, watch, seen)
             except OSError as failure:
                 errors.append(str(failure))
     print(json.dumps({**seen, "errors": errors, "longest": round(watch.longest, 3)}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -219,16 +220,25 @@ class Workshop:
 
 @contextlib.contextmanager
 def device_for_all() -> Iterator[None]:
-    """/dev/fuse with the mode that udev gives it; a container without udev may have it for root only."""
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    if mode & 0o666 == 0o666:
-        yield
-        return
-    os.chmod("/dev/fuse", 0o666)
-    try:
-        yield
-    finally:
-        os.chmod("/dev/fuse", mode)
+    """/dev/fuse with the mode that udev gives it; a container without udev may have it for root only.
+
+    Tests that run at the same time share it: the first one writes down the mode that was, the last one gives it back.
+    """
+    with open(Path(tempfile.gettempdir(), "ossmount-test-device"), "a+", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        before = int(lock.read() or stat.S_IMODE(os.stat("/dev/fuse").st_mode))
+        lock.truncate(0)
+        print(before, file=lock, flush=True)
+        os.chmod("/dev/fuse", before | 0o666)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.chmod("/dev/fuse", before)
+                lock.truncate(0)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
-from ossmount.control.registry import process_start
+from ossmount.channel import mounting
+from ossmount.cli.status import look_at
+from ossmount.control.registry import Registry, process_start
+from ossmount.emulator.faults import Fault
 from ossmount.exit_codes import ExitCode
 from tests.mount import keeper_reader
 from tests.mount.keeper_reader import content
@@ -31,29 +34,38 @@ def fill(shop: Workshop, large: int = 24 << 20) -> None:
         shop.server.store.put(BUCKET, name.encode(), content(name, 0, size))
 
 
+def state_of(mount: Mount) -> dict[str, Any]:
+    """What `ossmount status` shows, without a process for it."""
+    registry = Registry(mount.workshop.folder / "state")
+    record = registry.find(str(mount.path))
+    return (None if record is None else look_at(registry, record)) or {"state": "gone"}
+
+
 def daemon_of(mount: Mount) -> int:
     """The daemon that serves now; 0 while none does."""
-    done = mount.workshop.run("status", str(mount.path), "--json")
-    status: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"state": "gone"}
-    return int(status["daemon_pid"]) if status["state"] == "serving" else 0
+    state = state_of(mount)
+    return int(state["daemon_pid"]) if state["state"] == "serving" else 0
 
 
 def another_daemon(mount: Mount, *former: int) -> int:
     """Waits for a daemon that is none of these."""
-    eventually(lambda: daemon_of(mount) not in (0, *former), "another daemon serves")
-    return daemon_of(mount)
+    found = [0]
+
+    def is_there() -> bool:
+        found.append(daemon_of(mount))
+        return found[-1] not in (0, *former)
+
+    eventually(is_there, "another daemon serves")
+    return found[-1]
 
 
 @contextlib.contextmanager
-def readers(mount: Mount, count: int) -> Iterator[list[dict[str, Any]]]:
+def readers(mount: Mount, count: int, pause: float = 0.02) -> Iterator[list[dict[str, Any]]]:
     """Processes that read all small files, and one that reads the large one; what they saw, once they have ended."""
-    words = [sys.executable, "-I", keeper_reader.__file__, str(mount.path)]
+    words = [sys.executable, "-I", keeper_reader.__file__, str(mount.path), str(pause)]
     names = [FILES] * count + [[LARGE]]
     seen: list[dict[str, Any]] = []
-    processes = [
-        subprocess.Popen([*words, str(index), *each], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for index, each in enumerate(names)
-    ]
+    processes = [subprocess.Popen([*words, *each], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for each in names]
     try:
         yield seen
         for process in processes:
@@ -77,9 +89,8 @@ def check(seen: list[dict[str, Any]]) -> None:
 
 def requests(mount: Mount) -> int:
     """READs that the daemon which serves now has had."""
-    done = mount.workshop.run("status", str(mount.path), "--json")
-    status = json.loads(done.stdout)
-    return int(status["counters"]["kernel"].get("READ", 0)) if status["state"] == "serving" else 0
+    state = state_of(mount)
+    return int(state["counters"]["kernel"].get("READ", 0)) if state["state"] == "serving" else 0
 
 
 def kill_again_and_again(mount: Mount, times: int) -> list[int]:
@@ -108,11 +119,11 @@ def test_readers_notice_nothing_of_daemons_that_are_killed(plain_shop: Workshop)
 def test_fifty_kills_and_ten_restarts_under_eight_readers(plain_shop: Workshop) -> None:
     """Prints the longest call of any reader, which is the longest pause."""
     fill(plain_shop, large=256 << 20)
-    with plain_shop.mounted() as mount, readers(mount, 8) as seen:
+    with plain_shop.mounted() as mount, readers(mount, 8, 0.0) as seen:
         pids = kill_again_and_again(mount, 50)
     check(seen)
     print(f"longest pauses with kill -9: {sorted(reader['longest'] for reader in seen)}")
-    with plain_shop.mounted() as mount, readers(mount, 8) as seen:
+    with plain_shop.mounted() as mount, readers(mount, 8, 0.0) as seen:
         pids = [another_daemon(mount)]
         for _ in range(10):
             eventually(lambda: requests(mount) > 20, "the daemon serves readers")
@@ -199,6 +210,8 @@ def test_what_is_open_stays_open(plain_shop: Workshop) -> None:
             assert plain_shop.run("restart", str(mount.path)).returncode == 0
             os.kill(daemon_of(mount), signal.SIGKILL)
             another_daemon(mount, pid)
+            # its own and the one for a new keeper, and none that it has by inheritance
+            assert targets(daemon_of(mount)).count("/dev/fuse") == 2 and targets(keeper_of(mount)).count("/dev/fuse") == 1
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             assert os.pread(descriptor, 1 << 20, 0) == content(name, 0, SIZES[name])
             assert os.stat(file, dir_fd=working).st_ino == inode == os.fstat(descriptor).st_ino
@@ -212,7 +225,12 @@ def test_what_is_open_stays_open(plain_shop: Workshop) -> None:
 
 
 def keeper_of(mount: Mount) -> int:
-    return int(mount.status()["keeper_pid"])
+    return int(state_of(mount)["keeper_pid"])
+
+
+def targets(pid: int) -> list[str]:
+    """What the descriptors of a process are of."""
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
 
 
 def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> None:
@@ -222,9 +240,8 @@ def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> Non
     assert int(status["VmRSS"].split()[0]) <= 15 << 10  # KiB
     assert int(status["Threads"]) == 1
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    targets = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    assert not [target for target in targets if target.startswith(str(one_mount.path))]
-    assert sum(target == "/dev/fuse" for target in targets) == 1
+    assert not [target for target in targets(pid) if target.startswith(str(one_mount.path))]
+    assert targets(pid).count("/dev/fuse") == 1
     keeper, daemon, ours = (
         int(Path(f"/proc/{each}/oom_score_adj").read_text()) for each in (pid, daemon_of(one_mount), os.getpid())
     )
@@ -271,3 +288,221 @@ def test_without_daemon_and_keeper_the_mount_is_dead_and_nobody_hangs(plain_shop
         with pytest.raises(OSError) as failure:
             os.listdir(mount.path)
         assert failure.value.errno == errno.ENOTCONN
+
+
+# -- daemons that are in trouble
+
+
+def test_a_daemon_that_hangs_is_replaced(plain_shop: Workshop) -> None:
+    fill(plain_shop)
+    with plain_shop.mounted() as mount, readers(mount, 2) as seen:
+        pid = another_daemon(mount)
+        eventually(lambda: requests(mount) > 20, "the daemon serves readers")
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: process_start(pid) is None, "it is killed")
+        another_daemon(mount, pid)
+        assert "gave no sign of life" in mount.log
+    check(seen)
+
+
+def test_the_store_need_not_answer_when_a_daemon_dies(plain_shop: Workshop) -> None:
+    plain_shop.server.store.put(BUCKET, b"folder/file", b"hello")
+    with plain_shop.mounted("-o", "attr_timeout=1h,entry_timeout=1h") as mount:
+        etag = os.getxattr(mount.path / "folder/file", "user.oss.etag")
+        plain_shop.server.faults.add(Fault(operations=("LIST", "HEAD", "GET"), hang=True))
+        pid = daemon_of(mount)
+        os.kill(pid, signal.SIGKILL)
+        another_daemon(mount, pid)
+        assert os.getxattr(mount.path / "folder/file", "user.oss.etag") == etag  # which the kernel does not keep
+        plain_shop.server.faults.clear()
+        plain_shop.server.drop_connections()
+        assert (mount.path / "folder/file").read_bytes() == b"hello"
+
+
+STATER = "import os, sys\ntry:\n    os.stat(sys.argv[1])\nexcept OSError as failure:\n    print(failure.errno)\n"
+
+
+def test_a_request_in_hand_at_two_deaths_is_refused(plain_shop: Workshop) -> None:
+    plain_shop.server.store.put(BUCKET, b"file", b"hello")
+    with plain_shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:
+        plain_shop.server.faults.add(Fault(operations=("LIST",), hang=True))
+        asked = [plain_shop.server.requests.count("LIST")]
+        words = [sys.executable, "-I", "-c", STATER, str(mount.path / "poison")]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as stater:
+            try:
+                pids = [daemon_of(mount)]
+                for _ in range(2):
+                    eventually(lambda: plain_shop.server.requests.count("LIST") > asked[-1], "the daemon has it in hand")
+                    os.kill(pids[-1], signal.SIGKILL)
+                    asked.append(plain_shop.server.requests.count("LIST"))
+                    pids.append(another_daemon(mount, *pids))
+                output, _ = stater.communicate(timeout=LIMIT)
+                assert int(output) == errno.EIO
+            finally:
+                stater.kill()
+        assert daemon_of(mount) == pids[-1]
+        plain_shop.server.faults.clear()
+        plain_shop.server.drop_connections()
+        assert (mount.path / "file").read_bytes() == b"hello"
+
+
+def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Workshop) -> None:
+    keys = plain_shop.folder / "keys.json"
+    keys.write_text(json.dumps({"AccessKeyId": "test-id", "AccessKeySecret": "test-secret"}))
+    plain_shop.server.store.put(BUCKET, b"file", b"hello")
+    with plain_shop.mounted("--credentials", str(keys)) as mount:
+        keys.rename(plain_shop.folder / "away.json")
+        os.kill(daemon_of(mount), signal.SIGKILL)
+        eventually(lambda: state_of(mount)["state"] == "failed", "no more daemons are started")
+        with pytest.raises(OSError) as failure:
+            os.getxattr(mount.path / "file", "user.oss.etag")
+        assert failure.value.errno == errno.EIO
+        done = plain_shop.run("status", str(mount.path))
+        assert done.returncode == ExitCode.NOT_MOUNTED
+        assert "5 daemons in a row died before they served" in done.stdout and "ossmount restart" in done.stdout
+        assert "the mount has failed" in mount.log
+        (plain_shop.folder / "away.json").rename(keys)
+        again = plain_shop.run("restart", str(mount.path))
+        assert again.returncode == 0, again.stderr
+        assert daemon_of(mount)
+        assert (mount.path / "file").read_bytes() == b"hello"
+        keys.rename(plain_shop.folder / "away.json")
+        again = plain_shop.run("restart", str(mount.path))  # the one that serves goes on
+        assert again.returncode == ExitCode.UNEXPECTED and "keys.json" in again.stderr, again.stderr
+        os.kill(daemon_of(mount), signal.SIGKILL)
+        eventually(lambda: state_of(mount)["state"] == "restarting", "the daemon is dead")
+        record = json.loads(next((plain_shop.folder / "state").glob("*.json")).read_text())
+        assert plain_shop.run("umount", str(mount.path)).returncode == 0
+        assert process_start(record["keeper_pid"]) is None
+        assert plain_shop.run("status").stdout == "nothing is mounted\n"
+
+
+def test_a_daemon_dies_while_its_fetch_processes_write_into_the_page_cache(plain_shop: Workshop) -> None:
+    fill(plain_shop)
+    listed = plain_shop.folder / "list"
+    listed.write_text("\n".join(FILES))
+    plain_shop.server.faults.add(Fault(operations=("GetObject",), latency=0.2))
+    with plain_shop.mounted() as mount:
+        pid = daemon_of(mount)
+        for name in FILES:
+            os.stat(mount.path / name)  # nothing is stored for names that the kernel does not know
+        words = plain_shop.words(["prefetch", str(mount.path), "--from-list", str(listed)])
+        with subprocess.Popen(words, env=plain_shop.environment, stderr=subprocess.DEVNULL) as teller:
+            try:
+                eventually(lambda: state_of(mount)["facts"]["look_ahead"]["stored"] > 3, "files are stored")
+                with readers(mount, 3) as seen:
+                    os.kill(pid, signal.SIGKILL)
+                    another_daemon(mount, pid)
+                    eventually(lambda: requests(mount) > 20, "it serves")
+            finally:
+                teller.kill()
+    check(seen)
+
+
+# -- in the foreground
+
+
+def test_in_the_foreground_the_process_outlives_its_daemons(plain_shop: Workshop) -> None:
+    plain_shop.server.store.put(BUCKET, b"file", b"hello")
+    with plain_shop.mounted(foreground=True) as mount:
+        assert mount.process is not None
+        status = mount.status()
+        assert status["keeper_pid"] == mount.process.pid
+        os.kill(status["daemon_pid"], signal.SIGKILL)
+        another_daemon(mount, status["daemon_pid"])
+        assert mount.process.poll() is None
+        assert (mount.path / "file").read_bytes() == b"hello"
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(LIMIT) == 0
+        assert mounting.find_mount(str(mount.path)) is None
+
+
+# -- every step of a restart
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@contextlib.contextmanager
+def restarting(mount: Mount) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A restart whose new daemon waits for OSS, and the pid of that daemon."""
+    shop = mount.workshop
+    shop.server.faults.add(Fault(operations=("LIST",), hang=True))
+    status = mount.status()
+    words = shop.words(["restart", str(mount.path)])
+    with subprocess.Popen(words, env=shop.environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            asked = shop.server.requests.count("LIST")
+            eventually(lambda: children(status["keeper_pid"]) - {status["daemon_pid"]}, "a new daemon starts")
+            eventually(lambda: shop.server.requests.count("LIST") > asked, "it asks OSS whether all is right")
+            (new,) = children(status["keeper_pid"]) - {status["daemon_pid"]}
+            yield process, new
+        finally:
+            shop.server.faults.clear()
+            process.kill()
+
+
+def let_it_prepare(shop: Workshop) -> None:
+    shop.server.faults.clear()
+    shop.server.drop_connections()
+
+
+def test_the_new_daemon_dies_while_it_prepares_itself(plain_shop: Workshop) -> None:
+    fill(plain_shop)
+    with plain_shop.mounted() as mount, readers(mount, 1) as seen:
+        pid = another_daemon(mount)
+        with restarting(mount) as (restart, new):
+            os.kill(new, signal.SIGKILL)
+            _, said = restart.communicate(timeout=LIMIT)
+            assert restart.returncode == ExitCode.UNEXPECTED and "was ended by signal 9 before it was ready" in said
+        assert daemon_of(mount) == pid
+    check(seen)
+
+
+def test_the_old_daemon_dies_while_the_new_one_prepares_itself(plain_shop: Workshop) -> None:
+    fill(plain_shop)
+    with plain_shop.mounted() as mount, readers(mount, 1) as seen:
+        pid = another_daemon(mount)
+        with restarting(mount) as (restart, new):
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: process_start(pid) is None, "the old one is gone")
+            let_it_prepare(plain_shop)
+            _, said = restart.communicate(timeout=LIMIT)
+            assert restart.returncode == 0, said
+        assert daemon_of(mount) == new
+    check(seen)
+
+
+def test_the_keeper_dies_while_the_new_daemon_prepares_itself(plain_shop: Workshop) -> None:
+    fill(plain_shop)
+    with plain_shop.mounted() as mount, readers(mount, 1) as seen:
+        pid, keeper = another_daemon(mount), keeper_of(mount)
+        with restarting(mount) as (restart, new):
+            os.kill(keeper, signal.SIGKILL)
+            assert restart.wait(LIMIT) == ExitCode.UNEXPECTED
+            let_it_prepare(plain_shop)
+            eventually(lambda: process_start(new) is None, "nobody waits for it any more")
+        eventually(lambda: keeper_of(mount) != keeper, "another keeper")
+        assert daemon_of(mount) == pid
+        assert plain_shop.run("restart", str(mount.path)).returncode == 0
+    check(seen)
+
+
+@pytest.mark.parametrize("dies", ["none", "new"])
+def test_the_old_daemon_does_not_leave(plain_shop: Workshop, dies: str) -> None:
+    """It hangs; and perhaps the new one dies while it waits for that."""
+    fill(plain_shop)
+    with plain_shop.mounted() as mount, readers(mount, 1) as seen:
+        pid = another_daemon(mount)
+        with restarting(mount) as (restart, new):
+            os.kill(pid, signal.SIGSTOP)
+            let_it_prepare(plain_shop)
+            if dies == "new":
+                eventually(lambda: len(list((plain_shop.folder / "state").glob(f"*-{new}.sock"))), "it is nearly prepared")
+                os.kill(new, signal.SIGKILL)
+            _, said = restart.communicate(timeout=LIMIT)
+            assert (restart.returncode == 0) == (dies == "none"), said
+        next_one = another_daemon(mount, pid)
+        assert (next_one == new) == (dies == "none")
+    check(seen)

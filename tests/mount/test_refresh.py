@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -111,13 +112,16 @@ def test_what_is_too_old_is_answered_while_it_is_asked_again(plain_shop: Worksho
         eventually(lambda: becomes(mount.path, {"a/one": 7, "a/new": 0, "b/three": 7}), "the background has asked again")
 
 
-def test_metadata_in_memory_outlives_the_daemon(plain_shop: Workshop) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_metadata_in_memory_outlives_the_daemon(plain_shop: Workshop, killed: bool) -> None:
     fill(plain_shop)
     env = {"OSSMOUNT_METADATA_DIR": None}
-    with plain_shop.mounted("--metadata", "memory", *FOREVER, env=env) as mount:
+    with plain_shop.mounted("--metadata", "memory", "--no-keeper", *FOREVER, env=env) as mount:
         ids = {name: os.stat(mount.path / name).st_ino for name in tree(mount.path)}
         store = mount.status()["facts"]["metadata"]["store"]
         assert store["path"].startswith("/dev/shm/")
+        if killed:
+            os.kill(mount.status()["daemon_pid"], signal.SIGKILL)
     assert not any((plain_shop.folder / "metadata").iterdir())
     try:
         with plain_shop.mounted("--metadata", "memory", *FOREVER, env=env) as mount:

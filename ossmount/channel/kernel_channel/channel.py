@@ -11,21 +11,22 @@ import errno
 import functools
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from ossmount.channel import mounting
-from ossmount.channel.interface import Borrower, Succession, Taken
-from ossmount.channel.kernel_channel import init, protocol
+from ossmount.channel.interface import Borrower, LocalCopies, Succession, Taken
+from ossmount.channel.kernel_channel import init, passthrough, protocol
+from ossmount.channel.kernel_channel.detaching import GRACE, detach, reap
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
 from ossmount.channel.kernel_channel.in_hand import InHand
 from ossmount.channel.kernel_channel.init import Agreement
 from ossmount.channel.kernel_channel.journal import Journal
 from ossmount.channel.kernel_channel.notify import Notifier, clone_device
+from ossmount.channel.kernel_channel.passthrough import Passthrough
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
 from ossmount.channel.kernel_channel.short_wait import ShortWait
 from ossmount.config import ChannelConfig
@@ -38,18 +39,26 @@ BUFFER_SIZE = 64 << 10  # bytes; requests are small, as MAX_WRITE is: the kernel
 TURN = 1e-3  # seconds of handling requests after which the other tasks get a turn, which costs 5 microseconds
 LEAVING = 1.0  # seconds to answer what is in hand before another daemon takes the connection; the rest is sent to that one
 LEFT = "left to another daemon"
-GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
 
 
 class KernelChannel:
     """One mount (ossmount.channel.interface.Channel)."""
 
-    def __init__(self, operations: Operations, config: ChannelConfig, succession: Succession | None = None) -> None:
-        """succession: with it the connection may be one that another daemon began, and outlives this one."""
+    def __init__(
+        self,
+        operations: Operations,
+        config: ChannelConfig,
+        succession: Succession | None = None,
+        copies: LocalCopies | None = None,
+    ) -> None:
+        """succession: with it the connection may be one that another daemon began, and outlives this one. copies: what may be
+        read in passthrough; needed when config asks for that."""
         init.check_open_policy(config)
         self._operations = operations
         self._config = config
         self._succession = succession
+        self._copies = copies
+        self._passthrough: Passthrough | None = None
         self._buffer = bytearray(BUFFER_SIZE)
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
@@ -97,9 +106,9 @@ class KernelChannel:
             self._device.close()
             with trio.CancelScope(shield=True):
                 if self._handlers is None and taken is None:
-                    await self._detach(helpers)  # nothing stays mounted that never served
+                    await detach(self._mounted.mountpoint, helpers)  # nothing stays mounted that never served
                 await self._notifier.end()
-                await _reap(helpers)
+                await reap(helpers)
 
     async def _serve_until_left(self) -> None:
         """Serves until the connection ends, or until it is another daemon's: then nothing of it is touched any more."""
@@ -109,6 +118,8 @@ class KernelChannel:
         if self._reading.cancelled_caught and self._succession is not None:
             await self._in_hand.drain(LEAVING)
             self._ended = LEFT
+            if self._passthrough is not None:
+                self._passthrough.leave()
             self._succession.left()
 
     def leave(self) -> None:
@@ -143,6 +154,7 @@ class KernelChannel:
                 facts["read_ahead_problem"] = self._read_ahead.problem
         if self._agreement is not None:
             facts |= init.agreement_facts(self._agreement)
+        facts["passthrough"] = self._passthrough.facts() if self._passthrough else passthrough.without(self._config)
         facts["requests"] = self.requests()
         if self._handlers is not None and self._device is not None:
             facts["waiting"] = len(self._in_hand)
@@ -192,25 +204,13 @@ class KernelChannel:
 
     async def _detach_when_asked(self, helpers: list[trio.Process]) -> None:
         await self._stop.wait()
-        await self._detach(helpers)
+        assert self._mounted is not None
+        await detach(self._mounted.mountpoint, helpers)
         # a mount that nobody uses has ended by now (ENODEV ends serve); its users get a moment, then they are cut off
         await trio.sleep(GRACE)
         assert self._nursery is not None
         self._ended = "detached"
         self._nursery.cancel_scope.cancel()
-
-    async def _detach(self, helpers: list[trio.Process]) -> None:
-        assert self._mounted is not None
-        if mounting.find_mount(self._mounted.mountpoint) is None:
-            return
-        for command in mounting.detach_commands(self._mounted.mountpoint):
-            # not run_process(): cancelled, that waits for a process which may wait for us
-            process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            helpers.append(process)
-            if await process.wait() == 0:
-                return
-        if mounting.find_mount(self._mounted.mountpoint) is not None:
-            log.warning("%s could not be unmounted; it answers ENOTCONN from now on", self._mounted.mountpoint)
 
     async def _begin(self, taken: Taken | None) -> None:
         """INIT, or what another daemon agreed then: the kernel asks once for each connection."""
@@ -223,6 +223,12 @@ class KernelChannel:
         # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
         self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
         self._handlers = self._make_handlers(self._device, agreement)
+        if Init.PASSTHROUGH in agreement.flags and self._copies is not None:
+            found = passthrough.begin(self._operations, self._copies, self._succession, self._device.fd)
+            self._passthrough = found
+            found.attach(self._handlers)
+            if taken is None:
+                await found.try_out()
 
     def _share(self, succession: Succession, taken: Taken | None, agreement: Agreement) -> None:
         """Hands the connection to the keeper.
@@ -273,7 +279,7 @@ class KernelChannel:
                 answer, agreement = init.pack_version_out(), None
             else:
                 agreement = init.negotiate(offer, self._config)
-                answer = init.pack_init_out(agreement)
+                answer = init.pack_init_out(agreement, self._config.passthrough)
         except OssMountError:
             device.error(unique, errno.EPROTO)
             raise
@@ -385,9 +391,3 @@ class KernelChannel:
     def _interrupt(self, _unique: int, _node: int, _end: int) -> None:
         (unique,) = protocol.INTERRUPT_IN.unpack_from(self._buffer, BODY)
         self._in_hand.interrupt(unique)
-
-
-async def _reap(helpers: list[trio.Process]) -> None:
-    with trio.move_on_after(GRACE):
-        for process in helpers:
-            await process.wait()

@@ -36,11 +36,14 @@ class Device:
             raise failure
         self.lost += 1
 
-    def write(self, answer: bytes | memoryview) -> None:
+    def write(self, answer: bytes | memoryview) -> bool:
+        """Whether the kernel took it; else the request, or the connection, was gone."""
         try:
             os.write(self.fd, answer)
         except OSError as failure:
             self._lose(failure)
+            return False
+        return True
 
     def error(self, unique: int, code: int) -> None:
         """Answers with an errno; 0 answers "done"."""

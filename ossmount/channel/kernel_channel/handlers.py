@@ -97,7 +97,7 @@ class Handlers:
         self._agreement = agreement
         self._buffer = buffer
         self._view = memoryview(buffer)
-        self._start = start
+        self.start = start
         self._clock = clock
         self._answer = bytearray(protocol.OUT_HEADER_SIZE + LARGEST_ANSWER)
         self._answer_view = memoryview(self._answer)
@@ -194,7 +194,7 @@ class Handlers:
         if isinstance(answer, Entry):
             self.device.write(packing.pack_entry(unique, answer))
         else:
-            self._start(unique, answer, self._finish_lookup)
+            self.start(unique, answer, self._finish_lookup)
 
     def _finish_lookup(self, unique: int, entry: Entry) -> None:
         self.device.write(packing.pack_entry(unique, entry))
@@ -204,7 +204,7 @@ class Handlers:
         if isinstance(answer, tuple):
             self.device.write(packing.pack_attributes(unique, *answer))
         else:
-            self._start(unique, answer, self._finish_getattr)
+            self.start(unique, answer, self._finish_getattr)
 
     def _finish_getattr(self, unique: int, answer: tuple[Attributes, float]) -> None:
         self.device.write(packing.pack_attributes(unique, *answer))
@@ -214,7 +214,7 @@ class Handlers:
 
     def _soon(self, unique: int, answer: Any, finish: Callable[[int, Any], None]) -> None:
         if isinstance(answer, CoroutineType):
-            self._start(unique, answer, finish)
+            self.start(unique, answer, finish)
         else:
             finish(unique, answer)
 
@@ -245,15 +245,27 @@ class Handlers:
 
     # -- files
 
-    def _open(self, unique: int, node: int, end: int) -> None:
-        flags, _ = protocol.OPEN_IN.unpack_from(self._buffer, BODY)
+    def open_flags(self) -> int:
+        """Of the OPEN in the buffer. Raises ReadOnly."""
+        flags: int = protocol.OPEN_IN.unpack_from(self._buffer, BODY)[0]
         if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise ReadOnly("opened for writing")
-        self._soon(unique, self._operations.open(node, flags), self._finish_open)
+        return flags
+
+    def file_flags(self, *, keep: bool) -> int:
+        """Of an answer to OPEN. keep: the pages that the kernel holds of the file."""
+        return self._file_flags_keep if keep else self._file_flags
+
+    def handle(self) -> int:
+        """Of the RELEASE in the buffer."""
+        handle: int = protocol.RELEASE_IN.unpack_from(self._buffer, BODY)[0]
+        return handle
+
+    def _open(self, unique: int, node: int, end: int) -> None:
+        self._soon(unique, self._operations.open(node, self.open_flags()), self._finish_open)
 
     def _finish_open(self, unique: int, keep: bool) -> None:
-        flags = self._file_flags_keep if keep else self._file_flags
-        self.device.write(packing.pack_open(unique, next(self._numbers), flags))
+        self.device.write(packing.pack_open(unique, next(self._numbers), self.file_flags(keep=keep)))
 
     def _read(self, unique: int, node: int, end: int) -> None:
         _handle, offset, size, _flags, _owner, _open_flags, _ = protocol.READ_IN.unpack_from(self._buffer, BODY)

@@ -91,7 +91,12 @@ def check_open_policy(config: ChannelConfig) -> None:
     """Raises InvalidArgument for options that contradict each other."""
     if config.open not in ("auto", "skip", "ask"):
         raise InvalidArgument(f"open={config.open}: one of auto, skip, ask")
-    for name, wanted in (("direct_io", config.direct_io), ("close_to_open", config.close_to_open)):
+    wants_open = (
+        ("direct_io", config.direct_io),
+        ("close_to_open", config.close_to_open),
+        ("passthrough", config.passthrough > 0),
+    )
+    for name, wanted in wants_open:
         if wanted and config.open == "skip":
             raise InvalidArgument(
                 f"open=skip cannot be combined with {name}, which needs the OPEN request: use open=auto or ask"
@@ -122,6 +127,8 @@ def negotiate(offer: Offer, config: ChannelConfig) -> Agreement:
     )
     if config.direct_io:
         wanted |= Init.ASYNC_DIO | Init.DIRECT_IO_ALLOW_MMAP
+    if config.passthrough:
+        wanted |= Init.PASSTHROUGH
     flags = wanted & offer.flags
     cache_listings, why_listings = _listings(offer.release)
     skip_open, why_open = _skip_open(flags, config)
@@ -142,7 +149,12 @@ def negotiate(offer: Offer, config: ChannelConfig) -> Agreement:
 def _skip_open(flags: Init, config: ChannelConfig) -> tuple[bool, str]:
     if config.open == "ask":
         return False, "open=ask was asked for"
-    for name, wanted in (("direct_io", config.direct_io), ("close_to_open", config.close_to_open)):
+    needs = (
+        ("direct_io", config.direct_io),
+        ("close_to_open", config.close_to_open),
+        ("passthrough", Init.PASSTHROUGH in flags),
+    )
+    for name, wanted in needs:
         if wanted:
             return False, f"{name} needs OPEN"
     if Init.NO_OPEN_SUPPORT not in flags:
@@ -158,8 +170,8 @@ def _listings(release: str) -> tuple[bool, str]:
     return True, "the kernel keeps them until the directory changes"
 
 
-def pack_init_out(agreement: Agreement) -> bytes:
-    """fuse_init_out, in the length of 7.23 and newer."""
+def pack_init_out(agreement: Agreement, stack_depth: int = 0) -> bytes:
+    """fuse_init_out, in the length of 7.23 and newer. stack_depth: see ChannelConfig.passthrough."""
     return protocol.INIT_OUT.pack(
         protocol.KERNEL_VERSION,
         agreement.minor,
@@ -172,7 +184,7 @@ def pack_init_out(agreement: Agreement) -> bytes:
         agreement.max_pages,
         0,  # map_alignment: for DAX only
         agreement.flags >> 32,
-        0,  # max_stack_depth: for passthrough only
+        stack_depth if Init.PASSTHROUGH in agreement.flags else 0,  # max_stack_depth
         0,  # request_timeout: deadlines are ours
     )
 

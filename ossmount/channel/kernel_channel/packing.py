@@ -55,9 +55,9 @@ def pack_attributes(unique: int, attributes: Attributes, valid: float) -> bytes:
     )  # fmt: skip
 
 
-def pack_open(unique: int, handle: int, flags: int) -> bytes:
-    """The answer to OPEN and OPENDIR."""
-    return protocol.OPEN_ANSWER.pack(32, 0, unique, handle, flags, 0)
+def pack_open(unique: int, handle: int, flags: int, backing: int = 0) -> bytes:
+    """The answer to OPEN and OPENDIR. backing: number of the file that is to be read instead, with FileOpen.PASSTHROUGH."""
+    return protocol.OPEN_ANSWER.pack(32, 0, unique, handle, flags, backing)
 
 
 def pack_statistics(unique: int, statistics: FilesystemStatistics) -> bytes:

@@ -134,6 +134,7 @@ class FileOpen(enum.IntFlag):
     KEEP_CACHE = 1 << 1
     CACHE_DIR = 1 << 3
     NOFLUSH = 1 << 5
+    PASSTHROUGH = 1 << 7
 
 
 class Notify(enum.IntEnum):

@@ -32,10 +32,12 @@ class Epoch:
         self._tree = tree
         self._kept = kept
         self.reads = 0  # out of their folder's order, less those in order
+        self.passes = 0
         self._begin()
 
     def _begin(self) -> None:
         """A new pass over everything."""
+        self.passes += 1
         self._seen = NodeSet()  # read or fetched in this pass
         self._read = NodeSet()  # seen being read in this pass
         self._again = 0

@@ -139,7 +139,7 @@ class Folders:
     def passed(self) -> list[int]:
         """Nodes that were given out and that the readers have passed by; they count no longer here."""
         found: list[int] = []
-        for folder in self._folders.values():
+        for folder in [folder for folder in self._folders.values() if folder.out]:
             for node in list(folder.out):
                 if node in folder.expected or node in folder.late:
                     break

@@ -65,6 +65,7 @@ class Scheduler:
         self._landing = Landing()
         self._pace = Pace(connections * 7 // 8)
         self._epoch = Epoch(tree, self._kept)
+        self._pass = (self._epoch.passes, 0.0)  # its number, and when it was first seen
         self._folders = Folders(tree)
         self._lists: list[ToldList] = []
         self._left: list[ToldList] = []  # whose clients are done, and whose files are not all read yet
@@ -141,7 +142,8 @@ class Scheduler:
         self._wake = trio.Event()
         self._waking = False
         try:
-            self._look()
+            self._gate.update(self._latency())
+            self._look(self._clock())
             if self._clock() >= self._next_tick:
                 self._tick()
         except Exception:
@@ -153,26 +155,32 @@ class Scheduler:
         log.exception("look-ahead failed; it pauses")
         self._paused_until = self._clock() + PAUSE[1]
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         noted, self._noted = self._noted, deque(maxlen=NOTED)
+        guess = self._may_guess(now)  # if not, nobody looks for an order: a third of the daemon's work for a file
         for node in noted:
             number = node.id
-            self._kept.add(number, node.size)
+            self._kept.read(number, node.size)
             if self._unstage(number) is not None:
                 self._counts["staged_read"] += 1
-            if self._is_told(number):
-                continue  # it says nothing about what else will be read
+            if self._is_told(number) or not guess:
+                continue  # what was told says nothing about what else will be read
             try:
                 directory = self._tree.parent_of(number)
                 self._epoch.read(number, directory, self._folders.read(number, directory))
             except OssMountError:
                 continue  # the node is gone meanwhile
+        if self._epoch.passes != self._pass[0]:
+            self._pass = (self._epoch.passes, now)
         self._sort_out()
         for number in self._folders.passed():
             # Perhaps it is read later, at random: it stays as long as nobody needs the room.
             ticket = self._staged[self._folders.rank].pop(number, None)
             if ticket is not None:
                 self._staged[-1][number] = ticket
+
+    def _may_guess(self, now: float) -> bool:
+        return self._gate.open or self._landing.pays(now)
 
     def _is_told(self, node: int) -> bool:
         found = False
@@ -200,7 +208,7 @@ class Scheduler:
 
     # -- fetching
 
-    def _sources(self) -> Sequence[Source]:
+    def _sources(self, now: float) -> Sequence[Source]:
         """In the order in which they are served. While somebody tells, nobody guesses."""
         if self._lists:
             self._lists.append(self._lists.pop(0))
@@ -208,48 +216,49 @@ class Scheduler:
             return self._lists  # obeyed also where guessing does not pay
         if self._gate.open:
             return (self._folders, self._epoch)
-        return (self._epoch,) if self._landing.pays(self._clock()) else ()
+        return (self._epoch,) if self._landing.pays(now) else ()
 
     def _advance(self) -> None:
         """Fetches as much as may be under way. Cheap when there is nothing to do."""
-        if self._advancing:
+        if self._advancing or self._under_way >= self._pace.limit:
+            return
+        now = self._clock()
+        if now < self._paused_until:
             return
         self._advancing = True
         try:
-            self._gate.update(self._latency())
-            while self._under_way < self._pace.limit and self._may_fetch() and self._next():
+            while self._under_way < self._pace.limit and now >= self._paused_until and self._next(now):
                 pass
         except Exception:
             self._defect()
         finally:
             self._advancing = False
 
-    def _may_fetch(self) -> bool:
-        return self._clock() >= self._paused_until
-
-    def _next(self) -> bool:
+    def _next(self, now: float) -> bool:
         """Starts one fetch; False when there is nothing to fetch or no room."""
         room = self._budget - self._stored_unread() - self._for_kernel
-        for source in self._sources():
+        for source in self._sources(now):
             target = self._blocked.pop(source, None)
             if target is not None and not source.wants(target):
                 source.missed(target)
                 target = None
             target = target or source.next()
-            if target is not None and self._start(source, target, room):
+            if target is not None and self._start(source, target, room, now):
                 return True
         return False
 
     def _stored_unread(self) -> int:
-        return self._epoch.stored_unread() + sum([told.stored_unread() for told in (*self._lists, *self._left)])
+        stored = self._epoch.stored_unread()
+        for told in (*self._lists, *self._left):
+            stored += told.stored_unread()
+        return stored
 
-    def _start(self, source: Source, target: Target, room: int) -> bool:
+    def _start(self, source: Source, target: Target, room: int, began: float) -> bool:
         probe = source.probes == 1 or target.node % source.probes == 0 or target.version.size > room
-        probe = probe or not self._landing.pays(self._clock())
+        probe = probe or not self._landing.pays(began)
         if not probe and not self._kernel_wanted:
             self._kernel_wanted = True
             self._want_kernel()
-        began = self._clock()
 
         def done(outcome: Outcome) -> None:
             self._ended((source, target, began, not probe), outcome)
@@ -274,7 +283,10 @@ class Scheduler:
             self._for_kernel -= target.version.size
 
     def _make_room(self, source: Source) -> bool:
-        """Gives back a told file that its readers have passed by, or the oldest staged one of a source after this one."""
+        """Gives back a told file that its readers have passed by, or the oldest staged one of a source after this one.
+
+        Where there is none, one that was guessed in a former pass and that nobody wanted.
+        """
         for told in (*self._lists, *self._left):
             spare = told.spare()
             if spare is not None:
@@ -284,6 +296,11 @@ class Scheduler:
             for _, target, *_ in staged.values():
                 self._give_back(target)
                 return True
+        for _, target, since, _ in self._staged[self._epoch.rank].values():
+            if since < self._pass[1]:
+                self._give_back(target)
+                return True
+            break
         return False
 
     def _give_back(self, target: Target) -> None:
@@ -297,9 +314,10 @@ class Scheduler:
 
     def _ended(self, ticket: Ticket, outcome: Outcome) -> None:
         source, target, began, for_kernel = ticket
+        now = self._clock()
         self._leave(target, for_kernel)
         if for_kernel and outcome in (Outcome.STORED, Outcome.STAGED):
-            self._landing.ended(outcome is Outcome.STORED, self._clock())
+            self._landing.ended(outcome is Outcome.STORED, now)
         elif for_kernel:
             self._landing.undone()
         returned = target.node in self._returning
@@ -313,7 +331,7 @@ class Scheduler:
         else:
             self._failures = 0
             self._pause = PAUSE[0]
-            self._pace.took(self._clock() - began)
+            self._pace.took(now - began)
             self._counts["fetched"] += 1
             stored = outcome is Outcome.STORED
             source.took(target, stored)
@@ -321,7 +339,7 @@ class Scheduler:
                 self._counts["stored"] += 1
                 self._kept.add(target.node, target.version.size)
             elif outcome is Outcome.STAGED:
-                self._staged[source.rank][target.node] = (source, target, self._clock(), for_kernel)
+                self._staged[source.rank][target.node] = (source, target, now, for_kernel)
         self._advance()
 
     def _failed(self, source: Source, target: Target) -> None:

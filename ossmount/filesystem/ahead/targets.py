@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from ossmount.model import Kind, Node, Version
 
+LOST = 32  # files that the kernel should have kept and asks for: what it keeps is not known any more
 LARGEST = 1 << 20  # bytes; a larger file is read in windows, by the readahead inside it
 
 
@@ -74,12 +75,28 @@ class NodeSet:
 
 
 class Kept:
-    """Which files the kernel's page cache probably still holds: the last that were read or stored, by bytes."""
+    """Which files the kernel's page cache probably still holds: the last that were read or stored, by bytes.
+
+    One that is held is read without a READ. So READs of files that should be held tell that the page cache was emptied.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size  # bytes; may change
         self._young, self._old = NodeSet(), NodeSet()
         self._bytes = 0  # in _young
+        self._lost = 0  # files that were read though they should be held, less those that should not
+
+    def read(self, node: int, size: int) -> None:
+        """There was a READ of the file."""
+        if node not in self:
+            self._lost = max(0, self._lost - 1)
+        elif self._lost < LOST:
+            self._lost += 1
+            return
+        else:
+            self._young, self._old = NodeSet(), NodeSet()
+            self._bytes = self._lost = 0
+        self.add(node, size)
 
     def add(self, node: int, size: int) -> None:
         if node in self._young:

@@ -16,6 +16,8 @@ from ossmount.oss.fetch.job import Job
 
 #: Seconds of tokens that are held at most: what the way to the daemon and back takes on a busy machine.
 _RESERVE: Final = 0.05
+#: Seconds of tokens that are asked for when anything is wanted: a limit that does not bind shall not cost round trips.
+_FILL: Final = 0.02
 
 #: The fields of ossmount.oss.rates.rates.Wants, which is not imported here for what it imports.
 Lack = tuple[int, int, int, int, bool]
@@ -31,7 +33,7 @@ class Allowance:
         self._rates = (0.0, 0.0)  # requests and bytes a second; 0: not limited
         self._requests = 0
         self._bytes = 0  # below 0: received before it was granted
-        self._demand_reads = False  # connections that readers wait for want bytes
+        self._spare = 0  # of the bytes, those that no reader waits for
         self.bounded = False
         self.seen = (0, 0)  # all requests and bytes that were ever granted
 
@@ -55,7 +57,7 @@ class Allowance:
         requests, bandwidth = self._rates
         if requests and self._requests < 1:
             return False
-        return not bandwidth or (self._bytes > 0 and (demand or not self._demand_reads))
+        return not bandwidth or (self._bytes > 0 and (demand or self._spare > 0))
 
     def started(self, job: Job) -> None:
         """A request of the job goes out."""
@@ -88,21 +90,21 @@ class Allowance:
                     demand_bytes += unpaid
                 else:
                     ahead_bytes += unpaid
-            self._demand_reads = demand_bytes > 0
+            self._spare = self._bytes - demand_bytes
             for connection, job in reading:
                 prepaid = job.scatter.received - job.started_at < job.paid
-                mine = self._bytes > 0 and (job.demand or not self._demand_reads)
-                connection.pause(not (prepaid or mine), now)
+                connection.pause(not (prepaid or (self._bytes if job.demand else self._spare) > 0), now)
         return (
-            *_lack(self._requests, max(1, math.ceil(self._rates[0] * _RESERVE)), demand_jobs, ahead_jobs, self._rates[0]),
-            *_lack(self._bytes, max(self._prepaid, int(self._rates[1] * _RESERVE)), demand_bytes, ahead_bytes, self._rates[1]),
+            *_lack(self._requests, self._rates[0], 1, demand_jobs, ahead_jobs),
+            *_lack(self._bytes, self._rates[1], self._prepaid, demand_bytes, ahead_bytes),
             bool(self._rates[0] and demand_jobs > self._requests) or bool(self._rates[1] and demand_bytes > self._bytes),
         )
 
 
-def _lack(held: int, reserve: int, demand: int, ahead: int, rate: float) -> tuple[int, int]:
-    """Tokens to ask for; none while half of the reserve is there."""
+def _lack(held: int, rate: float, least: int, demand: int, ahead: int) -> tuple[int, int]:
+    """Tokens to ask for, for demand and ahead; none while half of the reserve is there. least: the smallest reserve."""
+    reserve = max(least, math.ceil(rate * _RESERVE))
     if not rate or not demand + ahead or 2 * held > reserve:
         return (0, 0)
     first = max(0, min(demand, reserve) - held)
-    return first, max(0, min(demand + ahead, reserve) - held) - first
+    return first, max(0, min(max(demand + ahead, int(rate * _FILL)), reserve) - held) - first

@@ -16,6 +16,9 @@ from ossmount.oss.fetch.trouble import transport
 _MAX_IDLE: Final = 30.0
 #: Seconds after which a connection is closed when idle, so that connections follow DNS.
 _MAX_AGE: Final = 300.0
+#: Bytes up to which the buffer of a connection is bounded, where bytes are limited: no more is then ever on its way than was
+#: paid. The kernel does not grant larger ones (net.core.rmem_max); where a limit is that high it grows them as they are used.
+_LARGEST_BUFFER: Final = 256 << 10
 
 
 class Connections:
@@ -27,7 +30,7 @@ class Connections:
         self._poller = poller
         self._tunnel = _tunnel(endpoint, settings)
         self._timeouts = _timeouts(settings)
-        self._buffer = settings.prepaid
+        self._buffer = settings.prepaid if settings.prepaid <= _LARGEST_BUFFER else 0
         self._idle: dict[Connection, float] = {}  # since when; the last one is used first
         self.resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
         self.resolver.begin(now)  # the first fetch need not wait for it

@@ -32,9 +32,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two questions for the credentials.
 _RENEW: Final = 1.0
-#: Bytes of a request that are paid when it starts, where bytes are limited, and so the buffer of its connection: an eighth of
-#: a second's, within these. 128 connections then hold no more than what some seconds bring.
-_PREPAID: Final = (32 << 10, 256 << 10)
+#: Bytes of a request that are paid when it starts, where bytes are limited: an eighth of a second's, within these.
+_PREPAID: Final = (32 << 10, 1 << 20)
 
 
 class FetchPool:

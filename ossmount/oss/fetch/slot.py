@@ -101,7 +101,7 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         self._tell(_start_message(number, pending))
-        if self.process is not None and any(self._rates.bounds):
+        if self._rates.bounded and self.process is not None:
             self._want_more(pending.request.length, demand=pending.demand)
 
     def _want_more(self, size: int, *, demand: bool) -> None:

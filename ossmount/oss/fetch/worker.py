@@ -234,7 +234,7 @@ class Worker:
         self._outgoing.append((wire.PROGRESS, job.number, job.reported))
 
     def answering(self, seconds: float) -> None:
-        estimate = self._latency.add(seconds)
+        estimate = self._latency.add(seconds, self._connections.busy, self._now)
         if estimate is not None:
             self._outgoing.append((wire.LATENCY, estimate))
 
@@ -320,8 +320,9 @@ class Worker:
         for connection in list(self._connections.by_descriptor.values()):
             job = connection.job
             if job is not None and job.deadline <= now:
+                held = connection.paused
                 connection.close()
-                self._end(job, _overdue(job))
+                self._end(job, _overdue(job, held))
             elif job is not None and connection.expires <= now:
                 connection.time_out()
         if self._told != self.counters:
@@ -341,9 +342,9 @@ class Worker:
         return max(0.0, min(times))
 
 
-def _overdue(job: Job, bounded: bool = False) -> Trouble:
+def _overdue(job: Job, held: bool) -> Trouble:
     """What a job ends with at its deadline: what its last attempt failed with, where there was one."""
-    if bounded and job.trouble is None:
+    if held and job.trouble is None:
         return Trouble(
             DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: the limit on requests or bytes held it until the deadline"
         )

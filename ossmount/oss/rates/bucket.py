@@ -18,6 +18,7 @@ class Bucket:
         """least: tokens that may collect at any rate, or nothing could ever be begun."""
         self.rate = rate
         self._least = least
+        self.catch_up = CATCH_UP  # seconds of tokens that collect while somebody waits
         self._when = now
         self.tokens = self._most(BURST)
         self.turn = 0  # which of its users gets the first of what cannot be divided evenly
@@ -26,9 +27,14 @@ class Bucket:
     def __repr__(self) -> str:
         return f"<Bucket {self.tokens:.0f} at {self.rate:.0f}/s>"
 
+    @property
+    def half(self) -> int:
+        """Tokens of half a burst."""
+        return max(1, int(self._most(BURST) / 2))
+
     def refill(self, now: float) -> int:
         """Whole tokens that are there now."""
-        most = self._most(CATCH_UP if self.wanted else BURST)
+        most = self._most(self.catch_up if self.wanted else BURST)
         self.tokens = min(most, self.tokens + (now - self._when) * self.rate)
         self._when = now
         return max(0, int(self.tokens))

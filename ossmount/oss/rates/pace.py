@@ -20,16 +20,17 @@ _ENOUGH: Final = 4
 _SHARE: Final = 0.1
 #: The same while there is no limit yet: single refusals are to be told from a ceiling.
 _FIRST_SHARE: Final = 0.15
-#: The rate after that, as a multiple of what got through; and of itself where nothing did.
+#: The rate after that, as a multiple of what got through; and of itself at least: a busy machine may have asked for little.
 _DECREASE: Final = 0.95
-_BLIND: Final = 0.5
+_DEEPEST: Final = 0.7
 #: Requests a second that the first cut leaves, at least: the first answers say little about what gets through.
 _FIRST_RATE: Final = 16.0
 #: Growth a second, as a share of the rate that the last cut left.
 _INCREASE: Final = 0.02
-#: Seconds without a cut after which it grows by half of itself each second: the ceiling was lifted.
-_CALM: Final = 10.0
+#: The same as a share of itself, after a cut that says little (the first one: who was refused was waiting then, and asked for
+#: less than the ceiling), until the next; and when there was none for so many seconds: the ceiling was lifted.
 _FAST_GROWTH: Final = 0.5
+_CALM: Final = 10.0
 #: Seconds without throttling, and with less asked for than allowed, after which the limit is dropped.
 _FORGET: Final = 20.0
 
@@ -44,6 +45,7 @@ class Pace:
         self._refused = 0
         self._cut = -math.inf  # when the rate was cut last
         self._step = 0.0  # requests a second, each second
+        self._searching = False  # the last cut said little
 
     def __repr__(self) -> str:
         return f"<Pace {self.rate:.0f}/s>"
@@ -62,13 +64,15 @@ class Pace:
         blind = self.rate == math.inf
         much = refused >= (_FIRST_SHARE if blind else _SHARE) * (good + refused)
         if much and refused and good + refused >= _ENOUGH:
-            least = _FIRST_RATE if blind else self.rate * _BLIND
+            least = _FIRST_RATE if blind else self.rate * _DEEPEST
+            self._searching = blind or goodput * _DECREASE < least
             self.rate = max(1.0, min(self.rate, max(least, goodput * _DECREASE)))
             self._cut = now
             self._step = self.rate * _INCREASE
         elif now - self._cut > _FORGET and goodput < self.rate / 2:
             self.rate = math.inf
         elif not much:
-            grown = self.rate * _FAST_GROWTH if now - self._cut > _CALM else self._step
+            fast = self._searching or now - self._cut > _CALM
+            grown = self.rate * _FAST_GROWTH if fast else self._step
             self.rate += grown * min(elapsed, 1.0)
         self._window, self._good, self._refused = now, 0, 0

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from ossmount.oss.rates.bucket import Bucket, divide
+from ossmount.oss.rates.bucket import BURST, CATCH_UP, Bucket, divide
 from ossmount.oss.rates.pace import Pace
 
 #: Seconds between two grants at least, so that a high limit is not a message for each request.
@@ -78,12 +78,18 @@ class Rates:
         self._wake = trio.Event()
         self._waiters: deque[trio.Event] = deque()  # requests of the control plane
         self._control = self.join(self._control_granted, lambda bounds: None)
+        self._told = self._most  # the rate of requests that the parties know
         self._granted = [0, 0]  # requests and bytes
         self._refused = 0
         self._waited = 0
 
     def __repr__(self) -> str:
         return f"<Rates {self._requests}, {self._bytes}, {self._pace}>"
+
+    @property
+    def bounded(self) -> bool:
+        """There is a limit: who asks OSS must be granted it."""
+        return self._requests is not None or self._bytes is not None
 
     @property
     def bounds(self) -> Bounds:
@@ -139,23 +145,24 @@ class Rates:
         """Grants what can be granted now."""
         now = self._clock()
         wants = [party.wants for party in self._parties]
-        if any(w.pressed for w in wants):  # until the party says otherwise: its next question is on the way
-            wants = [w._replace(ahead_requests=0, ahead_bytes=0) for w in wants]
-        requests = _grant(self._requests, now, [w.demand_requests for w in wants], [w.ahead_requests for w in wants])
-        size = _grant(self._bytes, now, [w.demand_bytes for w in wants], [w.ahead_bytes for w in wants])
-        for party, (demand, ahead), (demand_bytes, ahead_bytes) in zip(list(self._parties), requests, size, strict=True):
-            if demand or ahead or demand_bytes or ahead_bytes:
-                self._granted[0] += demand + ahead
-                self._granted[1] += demand_bytes + ahead_bytes
+        pressed = any(w.pressed for w in wants)
+        demand, ahead = [w.demand_requests for w in wants], [w.ahead_requests for w in wants]
+        requests = _grant(self._requests, now, demand, ahead, pressed)
+        demand, ahead = [w.demand_bytes for w in wants], [w.ahead_bytes for w in wants]
+        size = _grant(self._bytes, now, demand, ahead, pressed)
+        for party, mine, bytes_of_mine in zip(list(self._parties), requests, size, strict=True):
+            if any(mine) or any(bytes_of_mine):
+                self._granted[0] += sum(mine)
+                self._granted[1] += sum(bytes_of_mine)
                 old = party.wants
                 party.wants = Wants(
-                    old.demand_requests - demand,
-                    old.ahead_requests - ahead,
-                    old.demand_bytes - demand_bytes,
-                    old.ahead_bytes - ahead_bytes,
+                    old.demand_requests - mine[0],
+                    old.ahead_requests - mine[1],
+                    old.demand_bytes - bytes_of_mine[0],
+                    old.ahead_bytes - bytes_of_mine[1],
                     old.pressed,
                 )
-                party.granted(demand + ahead, demand_bytes + ahead_bytes)
+                party.granted(sum(mine), sum(bytes_of_mine))
         self._wake.set()
 
     def facts(self) -> dict[str, object]:
@@ -176,19 +183,25 @@ class Rates:
         }
 
     def _adapt(self, now: float) -> None:
-        """Brings the bucket of requests to the pace."""
+        """Brings the bucket of requests to the pace; parties are told of what changes their reserves by a quarter."""
         rate = min(self._most, self._pace.rate)
-        if self._requests is not None and rate < math.inf:
+        if rate < math.inf:
+            if self._requests is None:
+                self._requests = Bucket(rate, 1, now)
             self._requests.rate = rate
+            self._requests.catch_up = CATCH_UP if rate == self._most else BURST  # OSS refuses what comes all at once
+            if 0.75 < rate / self._told < 1.25:  # told of none (inf) this is 0
+                return
+        elif self._requests is None:
             return
-        if self._requests is None and rate == math.inf:
-            return
-        self._requests = None if rate == math.inf else Bucket(rate, 1, now)
-        for party in self._parties:
-            party.wants = party.wants._replace(demand_requests=0, ahead_requests=0)
-            party.bounded(self.bounds)
-        if self._requests is None:
+        else:
+            self._requests = None
+            for party in self._parties:
+                party.wants = party.wants._replace(demand_requests=0, ahead_requests=0)
             self._control_granted(len(self._waiters), 0)
+        self._told = rate
+        for party in self._parties:
+            party.bounded(self.bounds)
 
     def _want_control(self) -> None:
         self._control.want(Wants(demand_requests=len(self._waiters)))
@@ -210,13 +223,17 @@ class Rates:
         return max(_TICK, min(pauses)) if pauses else math.inf
 
 
-def _grant(bucket: Bucket | None, now: float, demand: list[int], ahead: list[int]) -> list[tuple[int, int]]:
-    """What each party gets of a bucket: for demand and ahead of it."""
+def _grant(bucket: Bucket | None, now: float, demand: list[int], ahead: list[int], pressed: bool) -> list[tuple[int, int]]:
+    """What each party gets of a bucket: for demand and ahead of it.
+
+    pressed: readers of some party wait for more than it has, and its next question may be on the way: where the limit binds,
+    that is where the bucket is not half full, nothing is given away for what nobody waits for.
+    """
     if bucket is None:
         return [(0, 0)] * len(demand)
     there = bucket.refill(now)
     first = divide(there, demand, bucket.turn)
-    rest = divide(there - sum(first), ahead, bucket.turn)
+    rest = divide(max(0, there - sum(first) - (bucket.half if pressed else 0)), ahead, bucket.turn)
     served = [index for index in range(len(demand)) if first[index] or rest[index]]
     if served:  # who comes behind the last one is the first the next time
         bucket.turn = 1 + max(served, key=lambda index: (index - bucket.turn) % len(demand))

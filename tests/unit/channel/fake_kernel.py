@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from ossmount.channel.interface import Taken
+from ossmount.channel.interface import LocalCopies, Taken
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.channel.kernel_channel.protocol import Opcode
@@ -96,6 +96,23 @@ class FakeKeeper:
         self.fd = -1  # of the next channel's connection
         self.after_death = True
         self.told: list[str] = []
+        self.backed: dict[int, int] = {}  # inode of the file behind each number that was not given back
+        self.numbers = itertools.count(1)
+        self.refuses = 0  # errno
+
+    def backings(self) -> set[int]:
+        return set(self.backed)
+
+    async def back(self, file: int) -> int:
+        await trio.sleep(0.001)
+        if self.refuses:
+            raise OSError(self.refuses, os.strerror(self.refuses))
+        number = next(self.numbers)
+        self.backed[number] = os.fstat(file).st_ino
+        return number
+
+    def unback(self, backing: int) -> None:
+        del self.backed[backing]
 
     def taken(self) -> Taken | None:
         if self.agreement is None:
@@ -125,6 +142,7 @@ async def connected(
     flags: int = ALL_FLAGS,
     initialize: bool = True,
     keeper: FakeKeeper | None = None,
+    copies: LocalCopies | None = None,
     **options: object,
 ) -> AsyncIterator[tuple[KernelChannel, FakeKernel]]:
     """A KernelChannel that serves the other end. One that takes over (keeper.agreement) is sent no INIT."""
@@ -135,7 +153,7 @@ async def connected(
     if keeper is not None and keeper.agreement is not None:
         keeper.fd, initialize = fd, False
     config = ChannelConfig(Path("/nowhere/mounted"), "fake", fuse_fd=fd, **options)  # type: ignore[arg-type]
-    channel = KernelChannel(operations, config, keeper)
+    channel = KernelChannel(operations, config, keeper, copies)
     ready = trio.Event()
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:

@@ -97,6 +97,8 @@ def test_what_the_processes_take_beside_the_slab_counts() -> None:
     machine.beside = BESIDE + 300 * MIB
     assert machine.run().slab + machine.beside <= GIB + BESIDE
     assert machine.governor.reason == "the processes take much beside it"
+    machine.beside = 4 * GIB
+    assert machine.run().slab == GIB // 2
 
 
 @pytest.mark.parametrize("limit", [16 * MIB, 20 * MIB])

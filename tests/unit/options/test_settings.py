@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossmount.options import declarations as options
+from ossmount.options import rules
 from ossmount.options.settings import DEFAULT, Settings, UsageError, gather, misspelled, split_mount_options
 
 
@@ -83,7 +84,7 @@ def test_names_of_other_products_are_known() -> None:
 
 
 def test_what_is_always_so_is_accepted_and_changes_nothing() -> None:
-    settings = resolve(mount_options=[",".join(options.ALWAYS_SO)])
+    settings = resolve(mount_options=[",".join(rules.ALWAYS_SO)])
     assert settings.given() == {}
 
 

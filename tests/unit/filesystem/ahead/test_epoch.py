@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from ossmount.filesystem.ahead.epoch import AGAIN, PROBES, START
 from ossmount.filesystem.ahead.pace import TRIAL
-from ossmount.filesystem.ahead.targets import target_of
+from ossmount.filesystem.ahead.targets import LOST, target_of
 from ossmount.model import Node, Version
 from tests.unit.filesystem.ahead.fake_tree import Station, target
 
@@ -115,6 +117,54 @@ def test_files_read_once_more_begin_another_epoch() -> None:
     while station.prefetcher.under_way:
         station.settle()
     assert len(set(station.asked)) > 800
+
+
+def test_a_page_cache_that_was_emptied_is_filled_once_more() -> None:
+    station = Station()  # memory for all of them
+    nodes = tree(station)
+    station.prefetcher.room = 0
+    station.read(*nodes)
+    station.prefetcher.room = 1 << 40
+    for node in nodes[: LOST + AGAIN + START]:  # had the kernel kept them, there would be no READs
+        station.read(node)
+    while station.prefetcher.under_way:
+        station.settle()
+    assert len(station.asked) > 800
+    assert len(station.asked) == len(set(station.asked))
+
+
+def test_what_nobody_wanted_of_a_pass_gives_way_to_the_next_one() -> None:
+    station = Station(room=20_000_000)  # 200 files
+    nodes = tree(station)
+    station.prefetcher.knows = False
+    station.read(*nodes[:100])
+    while station.prefetcher.under_way:
+        station.settle()
+    assert len(station.prefetcher.staged) == 200
+    station.read(*nodes[: LOST + AGAIN + START])  # they are read once more, and not what was guessed
+    before = len(station.asked)
+    while station.prefetcher.under_way:
+        station.settle()
+    assert len(station.asked) > before
+    assert len(station.prefetcher.given_back) == len(set(station.prefetcher.given_back)) > 0
+
+
+def test_nobody_looks_for_an_order_where_no_guess_would_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    station = Station(latency=0.001)
+    nodes = tree(station)
+    station.prefetcher.knows = False
+    station.read(*nodes[:100])
+    station.settle()
+    looked: list[int] = []
+    monkeypatch.setattr(station.tree, "parent_of", looked.append)
+    station.read(*nodes[100:300])
+    assert looked == []
+    monkeypatch.undo()
+    station.latency = 0.015  # now it would
+    asked = len(station.asked)
+    station.read(*nodes[300:400])
+    station.settle()
+    assert len(station.asked) > asked
 
 
 def test_large_and_empty_files_are_left_out() -> None:

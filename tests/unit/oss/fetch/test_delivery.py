@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Iterable
 
 import pytest
 import trio
@@ -95,9 +96,19 @@ def test_the_pool_lends_the_device_to_its_processes_and_gives_it_back(workers: i
         os.close(end)
 
 
+def estimates(latency: Latency, samples: Iterable[float], busy: int, now: float = 0.0) -> list[float]:
+    return [estimate for sample in samples if (estimate := latency.add(sample, busy, now)) is not None]
+
+
 def test_latency_is_that_of_the_quickest_of_the_last_answers() -> None:
     latency = Latency()
-    said = [estimate for number in range(64) if (estimate := latency.add(0.001 * (number % 8 + 1))) is not None]
-    assert said == [0.001] * 8
-    later = [estimate for _ in range(64) if (estimate := latency.add(0.5)) is not None]
-    assert later[-1] == 0.5
+    assert estimates(latency, [0.001 * (number % 8 + 1) for number in range(64)], 4) == [0.001] * 8
+    assert estimates(latency, [0.5] * 256, 4)[-1] == 0.5
+
+
+def test_latency_is_that_of_answers_to_few_requests_as_long_as_there_are_any() -> None:
+    latency = Latency()
+    assert estimates(latency, [0.005] * 8, 100) == [0.005]  # better than nothing
+    assert estimates(latency, [0.001] * 8, 8) == [0.001]
+    assert estimates(latency, [0.009] * 512, 100, now=59.0) == []
+    assert estimates(latency, [0.009] * 512, 100, now=61.0)[-1] == 0.009

@@ -135,6 +135,24 @@ def test_small_objects_are_paid_before_they_are_asked_for() -> None:
     assert clock.now >= 40 * 20 / 256 - 1
 
 
+def test_silence_does_not_count_while_a_limit_holds_a_range_back() -> None:
+    """Of a deadline of 20 s 5 s of silence are allowed; the limit is silent for longer."""
+    clock = Clock()
+    data = bytes(1 << 20)
+
+    with serving(lambda request: [honest(data, "E1", request)]) as server:
+
+        def tick(pool: FetchPool, _numbers: list[int]) -> None:
+            time.sleep(6.0)
+            clock.run_until_done(pool, 0.5)
+
+        wanted = [Wanted(b"a", data, start=1)]
+        facts = fetch_all(source(server.url, timeout=20.0), wanted, rates=Rates(bandwidth=1 << 19, clock=clock), during=tick)
+        assert len(server.requests) == 1
+    assert wanted[0].right or isinstance(wanted[0].failure, DeadlineExceeded)  # a machine that takes 20 s for it
+    assert facts["timeouts"] == 0
+
+
 def test_a_limit_delays_within_the_deadline() -> None:
     clock = Clock()
     with serving(lambda request: [honest(DATA, "E1", request)]) as server:

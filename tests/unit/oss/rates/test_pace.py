@@ -66,9 +66,24 @@ def test_a_ceiling_is_used_to_nine_tenths_with_few_refusals(rate: float, latency
     assert throttled <= 0.1 * taken
 
 
+def test_a_first_cut_that_was_too_deep_is_made_good_quickly() -> None:
+    """Readers whose requests were refused wait: what gets through then is less than what could."""
+    pace = Pace(0.0)
+    pace.answered(10, 60, 0.5)
+    assert pace.rate < 20.0
+    for window in range(2, 20):
+        pace.answered(int(min(pace.rate, 500.0) / 2), int(max(0.0, pace.rate - 500.0) / 2), window / 2)
+    assert pace.rate > 450.0
+
+
 def test_it_falls_at_once_and_grows_by_equal_steps() -> None:
     client = Client(Ceiling(500.0))
-    client.run(2.0)
+    while client.pace.rate == math.inf:
+        client.run(0.5)
+    before = client.pace.rate
+    while client.pace.rate >= before:  # the search ends with a cut
+        before = client.pace.rate
+        client.run(0.5)
     rates = []
     for _ in range(8):
         client.run(0.5)

@@ -1,10 +1,21 @@
-"""A database that cannot be used is kept for whoever wants to know why, beside the one that is begun instead."""
+"""What is wrong with a database, by LMDB's exceptions. One that cannot be used is kept for whoever wants to know why."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+
+import lmdb
+
+
+class ForeignStore(Exception):
+    """The database is of another schema or source."""
+
+
+DAMAGE = (ForeignStore, lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError)
+#: Mistakes of ours, which say nothing of the disk.
+DEFECTS = (lmdb.BadValsizeError, lmdb.InvalidParameterError, lmdb.BadTxnError, lmdb.BadDbiError, lmdb.KeyExistsError)
 
 
 def set_aside(path: Path, time: int) -> Path:
