@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -39,8 +39,9 @@ _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants sev
 _BUSY: Final = (64, 1.0)
 _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
-#: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.
-Hold = Callable[[Version, int, int], Callable[[], None] | None]
+#: Keeps what lies in the targets (from an offset of a version on) in memory until the function that it returns is called; None
+#: when it does not lie there any more.
+Hold = Callable[[Version, int, Sequence[tuple[int, int]]], Callable[[], None] | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -342,7 +343,7 @@ class DiskCache:
             return
         release = None
         if self._held + length <= self._most_held:
-            release = self._hold(version, request.start, request.start + length)
+            release = self._hold(version, request.start, request.targets)
         if release is None:
             self._counts["not_written"] += 1
             return
