@@ -343,37 +343,39 @@ def test_another_keeper_knows_the_files_that_are_open(plain_shop: Workshop) -> N
             assert _numbers(mount) == (1, 0) and read_all(third) == data
 
 
-def test_a_restart_without_the_cache_goes_on_with_what_is_open(plain_shop: Workshop) -> None:
+def test_a_restart_goes_on_with_what_is_open(plain_shop: Workshop) -> None:
+    """Also one with another folder for the cache, where nothing lies yet."""
     shop, cache = plain_shop, plain_shop.folder / "cache"
     data = put(shop, "large")
     with shop.mounted(*options(cache)) as mount:
         complete(mount, "large")
         with opened(mount.path / "large") as first:
-            done = shop.run("restart", str(mount.path), "--log-level", "debug")
+            done = shop.run("restart", str(mount.path), "--cache-dir", str(shop.folder / "other"))
             assert done.returncode == 0, done.stderr
             with opened(mount.path / "large") as second:
                 assert _numbers(mount) == (1, 0)
                 assert read_all(first) == read_all(second) == data
-        done = shop.run("restart", str(mount.path), "--no-passthrough")
-        assert done.returncode != 0
-        assert (mount.path / "large").read_bytes() == data
+        eventually(lambda: _numbers(mount) == (0, 0), "all are released")
+        with opened(mount.path / "large") as third:
+            assert _numbers(mount) == (0, 1) and read_all(third) == data
+        done = shop.run("restart", str(mount.path), "-o", "passthrough=false")
+        assert done.returncode != 0 and "passthrough cannot change" in done.stderr
 
 
 # -- where it cannot be
 
 
 @pytest.mark.parametrize(
-    ("more", "why"),
+    ("cached", "more", "why"),
     [
-        (["--channel", "pyfuse3"], "pyfuse3 channel cannot"),
-        (["--cache-dir", ""], "no cache on a local disk"),
+        (True, ["--channel", "pyfuse3"], "pyfuse3 channel cannot"),
+        (False, ["--passthrough"], "no cache on a local disk"),
     ],
 )
-def test_where_it_cannot_be_status_says_why(plain_shop: Workshop, more: list[str], why: str) -> None:
+def test_where_it_cannot_be_status_says_why(plain_shop: Workshop, cached: bool, more: list[str], why: str) -> None:
     shop, cache = plain_shop, plain_shop.folder / "cache"
     data = put(shop, "large")
-    words = ["--passthrough"] if "--cache-dir" in more else [*options(cache), *more]
-    with shop.mounted(*words) as mount:
+    with shop.mounted(*(options(cache) if cached else []), *more) as mount:
         for _ in range(2):
             assert (mount.path / "large").read_bytes() == data
         assert facts(mount)["state"] == "off" and why in facts(mount)["why"]

@@ -65,6 +65,7 @@ class WholeCopies:
         self._queue: deque[_Object] = deque()
         self._queued: set[bytes] = set()
         self._checking: tuple[int, _Object] | None = None
+        self._meanwhile = 0  # bytes of that object that were stored since: whether the check saw them is not known
         self._counts = dict.fromkeys(("given", "not_whole", "checked", "whole", "bad_blocks", "errors"), 0)
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -98,6 +99,8 @@ class WholeCopies:
     def written(self, place: Place, name: bytes, size: int, length: int) -> None:
         """So many bytes of an object were stored."""
         if size >= LEAST:
+            if self._checking is not None and self._checking[1].name == name:
+                self._meanwhile += length
             missing, since = self._lacks.get(name) or _Lack(size, 0.0)
             self._lacks[name] = _Lack(missing - length, since)
             if missing <= length:
@@ -159,6 +162,7 @@ class WholeCopies:
             self._number = number = self._number + 1
             if self._helper.send((messages.CHECK, number, wanted.place.index, wanted.name, wanted.size)):
                 self._checking = (number, wanted)
+                self._meanwhile = 0
             else:
                 self._queued.discard(wanted.name)  # the next open(2) asks again
 
@@ -177,7 +181,9 @@ class WholeCopies:
         if whole:
             self._lacks.pop(wanted.name, None)
         else:
-            self._lacks[wanted.name] = _Lack(missing, self._clock())
+            self._lacks[wanted.name] = _Lack(missing - self._meanwhile, self._clock())
+            if missing <= self._meanwhile and self._meanwhile:
+                self._want(wanted)
         self._check_next()
 
 

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import trio
 
-from ossmount.data.disk import copies, inventory
+from ossmount.data.disk import copies, inventory, messages
 from ossmount.data.disk.keeper import root_of
 from ossmount.data.disk.layout import DATA_SUFFIX, SUMS_SUFFIX
+from ossmount.data.disk.local import WholeCopies
 from ossmount.data.disk.pieces import block_sums
+from ossmount.data.disk.places import Places
+from ossmount.data.slab import Slab
 from ossmount.model import Version
 from tests.unit.data.disk.world import MIB, DiskWorld, running, until
 
@@ -283,3 +286,43 @@ def test_an_open_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
             await until(lambda: len(os.listdir("/proc/self/fd")) <= open_before, "what came too late is closed")
 
     run(test)
+
+
+class Told:
+    """A helper that only takes down what it is told."""
+
+    def __init__(self) -> None:
+        self.checks: list[int] = []
+        self.restarts = 0
+
+    def send(self, message: messages.Message) -> bool:
+        assert message[0] == messages.CHECK
+        self.checks.append(message[1])
+        return True
+
+
+def test_bytes_that_are_stored_while_it_is_checked_are_not_forgotten(tmp_path: Path) -> None:
+    """The check may have looked before they were there: then it is made once more."""
+    slab = Slab(MIB)
+    places = Places([str(tmp_path)], time.monotonic)
+    whole = WholeCopies({}, "store", places, slab, 60.0)
+    told = Told()
+    whole._helper = told  # type: ignore[assignment]
+    try:
+        place, name = places.all[0], bytes(20)
+        for length in (MIB, MIB, SIZE - 2 * MIB):
+            assert not told.checks
+            whole.written(place, name, SIZE, length)
+        assert len(told.checks) == 1
+        whole.written(place, name, SIZE, 4096)
+        whole._take((messages.CHECKED, told.checks[0], 8192, 0, False, 0, -1))
+        assert len(told.checks) == 1, "4,096 are still missing"
+        whole.written(place, name, SIZE, 4096)
+        assert len(told.checks) == 2
+        whole.written(place, name, SIZE, 4096)
+        whole._take((messages.CHECKED, told.checks[1], 4096, 0, False, 0, -1))
+        assert len(told.checks) == 3
+        whole._take((messages.CHECKED, told.checks[2], 0, 0, True, 0, -1))
+        assert len(told.checks) == 3 and whole.facts()["whole"] == 1
+    finally:
+        slab.close()
