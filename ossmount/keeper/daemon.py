@@ -135,6 +135,18 @@ def _hurry(pid: int) -> None:
         return
 
 
+def reap_orphans(daemons: set[int]) -> None:
+    """Takes away what dead daemons left behind, where that is ours to do: as the first process of a container."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in daemons:  # theirs is told by a pidfd, and their status is wanted
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
+
+
 def read_oom_score_adj() -> str:
     with open("/proc/self/oom_score_adj", encoding="ascii") as file:
         return file.read().strip()

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from ossmount.keeper import kernel, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
-from ossmount.keeper.daemon import HALF_DEAD, Daemon, spawn
+from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
 
@@ -165,6 +165,7 @@ class Keeper:
                 self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
                 return
             daemon.beat = time.monotonic()
+            reap_orphans({one.pid for one in (self._current, self._coming, *self._past) if one is not None})
             message, descriptors = received
             self._take(daemon, message, descriptors)
 

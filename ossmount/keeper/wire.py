@@ -22,11 +22,13 @@ keeper → daemon
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 
 LARGEST = 64 << 10  # bytes of a packet
 _DESCRIPTORS = 4  # with one packet, at most
+_INTS = array.array("i")
 
 #: What a daemon is started as: one that mounts, one that comes after a death, one that takes over from a living one.
 FIRST, SUCCESSOR, REPLACEMENT = "first", "successor", "replacement"
@@ -39,11 +41,17 @@ def send(connection: socket.socket, kind: str, descriptors: tuple[int, ...] = ()
 
 def receive(connection: socket.socket) -> tuple[dict[str, object], list[int]] | None:
     """A message and its descriptors (close-on-exec), which are the caller's then; None at the end. Raises BlockingIOError."""
+    space = socket.CMSG_SPACE(_DESCRIPTORS * _INTS.itemsize)
     try:
-        data, descriptors, _flags, _ = socket.recv_fds(connection, LARGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        # not socket.recv_fds(), which forgets its flags
+        data, ancillary, _flags, _ = connection.recvmsg(LARGEST, space, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data:
         return None
+    descriptors = array.array("i")
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(payload[: len(payload) // descriptors.itemsize * descriptors.itemsize])
     message: dict[str, object] = json.loads(data)
-    return message, descriptors
+    return message, descriptors.tolist()

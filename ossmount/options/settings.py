@@ -70,7 +70,7 @@ class Settings:
 
     def given(self) -> dict[str, Given]:
         """What the user wrote, by option name: Settings(given()) is the same again in another process and folder."""
-        paths = {option.name: option for option in OPTIONS if option.unit in (units.PATH, units.PATHS)}
+        paths = {option.name: option for option in OPTIONS if option.unit in (units.PATH, units.PATHS, units.PLACE)}
         return {
             name: Given(paths[name].unit.show(self[paths[name]]), each.origin) if name in paths else each
             for name, each in self._given.items()

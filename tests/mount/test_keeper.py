@@ -22,7 +22,7 @@ from ossmount.emulator.faults import Fault
 from ossmount.exit_codes import ExitCode
 from tests.mount import keeper_reader
 from tests.mount.keeper_reader import content
-from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, eventually, workshop
+from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, as_nobody, eventually, workshop
 
 FILES = [f"train/{number // 40}/{number:03d}.bin" for number in range(120)]
 LARGE = "large.bin"
@@ -210,6 +210,8 @@ def test_what_is_open_stays_open(plain_shop: Workshop) -> None:
             assert plain_shop.run("restart", str(mount.path)).returncode == 0
             os.kill(daemon_of(mount), signal.SIGKILL)
             another_daemon(mount, pid)
+            # its own and the one for a new keeper, and none that it has by inheritance
+            assert targets(daemon_of(mount)).count("/dev/fuse") == 2 and targets(keeper_of(mount)).count("/dev/fuse") == 1
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             assert os.pread(descriptor, 1 << 20, 0) == content(name, 0, SIZES[name])
             assert os.stat(file, dir_fd=working).st_ino == inode == os.fstat(descriptor).st_ino
@@ -226,6 +228,11 @@ def keeper_of(mount: Mount) -> int:
     return int(state_of(mount)["keeper_pid"])
 
 
+def targets(pid: int) -> list[str]:
+    """What the descriptors of a process are of."""
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+
+
 def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> None:
     pid = keeper_of(one_mount)
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -233,9 +240,8 @@ def test_the_keeper_is_small_and_keeps_out_of_its_mount(one_mount: Mount) -> Non
     assert int(status["VmRSS"].split()[0]) <= 15 << 10  # KiB
     assert int(status["Threads"]) == 1
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    targets = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    assert not [target for target in targets if target.startswith(str(one_mount.path))]
-    assert sum(target == "/dev/fuse" for target in targets) == 1
+    assert not [target for target in targets(pid) if target.startswith(str(one_mount.path))]
+    assert targets(pid).count("/dev/fuse") == 1
     keeper, daemon, ours = (
         int(Path(f"/proc/{each}/oom_score_adj").read_text()) for each in (pid, daemon_of(one_mount), os.getpid())
     )
@@ -393,6 +399,20 @@ def test_a_daemon_dies_while_its_fetch_processes_write_into_the_page_cache(plain
     check(seen)
 
 
+def test_an_ordinary_users_mount_is_kept_as_well() -> None:
+    """Through fusermount3, and without any of what only root may do for a keeper."""
+    with workshop("nobody") as shop:
+        shop.server.store.put(BUCKET, b"file", b"hello")
+        with shop.mounted() as mount:
+            pid = daemon_of(mount)
+            assert state_of(mount)["facts"]["channel"]["mounted_by"] == "fusermount3"
+            os.kill(pid, signal.SIGKILL)
+            another_daemon(mount, pid)
+            assert shop.run("restart", str(mount.path)).returncode == 0
+            words = as_nobody(["cat", str(mount.path / "file")], readable=True)
+            assert subprocess.run(words, capture_output=True, check=True, timeout=LIMIT).stdout == b"hello"
+
+
 # -- in the foreground
 
 
@@ -483,7 +503,7 @@ def test_the_keeper_dies_while_the_new_daemon_prepares_itself(plain_shop: Worksh
     check(seen)
 
 
-@pytest.mark.parametrize("dies", ["none", "new"])
+@pytest.mark.parametrize("dies", ["none", pytest.param("new", marks=pytest.mark.stress)])
 def test_the_old_daemon_does_not_leave(plain_shop: Workshop, dies: str) -> None:
     """It hangs; and perhaps the new one dies while it waits for that."""
     fill(plain_shop)

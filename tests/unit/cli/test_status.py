@@ -3,7 +3,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,3 +160,27 @@ def test_memory_in_words() -> None:
 )
 def test_limits_in_words(facts: dict[str, float], text: str) -> None:
     assert status.limits_text(facts) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "problem"),
+    [
+        ({"state": "failed", "problem": "5 daemons died"}, "failed", "5 daemons died; ossmount restart /mnt/x tries again"),
+        ({"state": "restarting", "problem": ""}, "restarting", "another one is being started"),
+        ({"state": "serving", "problem": ""}, "restarting", "another one is being started"),  # it is about to say so itself
+        (None, "restarting", "the keeper cannot be asked"),
+    ],
+)
+def test_while_there_is_no_daemon_its_keeper_is_asked(
+    registry: Registry, tmp_path: Path, said: dict[str, str] | None, state: str, problem: str
+) -> None:
+    alive = record(tmp_path)
+    kept = replace(
+        alive, pid_started=1, keeper_pid=alive.pid, keeper_started=alive.pid_started, keeper_socket=str(tmp_path / "k")
+    )
+    registry.write(kept)
+    with nullcontext() if said is None else daemon(tmp_path / "k", said):
+        found = status.look_at(registry, kept)
+    assert found is not None and (found["state"], found["keeper_pid"]) == (state, alive.pid)
+    assert problem in found["problem"]
+    assert registry.find("/mnt/x") == kept

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ossmount.control.registry import Record, Registry, process_start
@@ -82,3 +83,32 @@ def test_removing_leaves_the_record_of_a_successor(tmp_path: Path) -> None:
     registry.remove(second)
     assert registry.find("/mnt/a") is None
     assert not second_socket.exists()
+
+
+def test_a_mount_is_alive_as_long_as_its_keeper(tmp_path: Path) -> None:
+    me = process_start(os.getpid()) or 0
+    kept = record(pid_started=1, keeper_pid=os.getpid(), keeper_started=me)
+    assert kept.alive() and kept.kept() and not kept.runs()
+    assert not record(pid_started=1, keeper_pid=os.getpid(), keeper_started=1).alive()
+    assert not record(pid_started=1).kept()
+
+
+def test_the_next_daemon_of_a_mount_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
+    """Without a moment in which there is no record, and with nothing left of what is dead."""
+    registry = Registry(tmp_path)
+    paths = {name: tmp_path / f"{name}.sock" for name in ("dead", "mine", "keeper", "dead-keeper")}
+    for path in paths.values():
+        path.touch()
+    me = process_start(os.getpid()) or 0
+    first = record(
+        pid_started=1, socket=str(paths["dead"]), keeper_socket=str(paths["dead-keeper"]), keeper_pid=ended_process()
+    )
+    keeper = {"keeper_pid": os.getpid(), "keeper_started": me, "keeper_socket": str(paths["keeper"])}
+    registry.write(first)
+    registry.write(replace(first, **keeper))  # type: ignore[arg-type]
+    registry.write(replace(record(socket=str(paths["mine"])), **keeper))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.glob("*.sock")) == ["keeper.sock", "mine.sock"]
+    found = registry.find("/mnt/a")
+    assert found is not None
+    registry.remove(found)
+    assert not list(tmp_path.iterdir())
