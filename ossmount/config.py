@@ -72,6 +72,7 @@ class DiskConfig:
     touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
     slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
     end_within: float = 5.0  # seconds that writing what waits for it may take at the end
+    copies: bool = False  # whether whole copies of large objects are handed out, to be read without us
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ class Pyfuse3Channel:
             "open_why": "pyfuse3 gives READ no inode, only the handle that OPEN answered",
             "kernel_listings": False,
             "kernel_listings_why": "pyfuse3 cannot ask for it",
+            "passthrough": {"state": "off", "why": self._config.why_no_passthrough},
         }
         if self._mounted is not None:
             facts["mounted_by"] = self._mounted.how

@@ -93,17 +93,19 @@ def _export(arguments: argparse.Namespace) -> int:
     target = _place(arguments.file)
     if isinstance(target, Path) and target.is_dir():
         raise UsageError(f"{target} is a folder; name the file to write")
+    offline: Offline | None = None
+    used: dict[str, str] = {}
     if "://" in arguments.source:
         offline = _offline(arguments, parse_source(arguments.source), {})
-        stored = None if isinstance(target, Path) else Stored(target, _settings(arguments, {}), os.environ)
-        if stored is not None:
-            stored.check(offline.source)  # before all is listed
-        store, source = _list(offline), offline.source
+        source = offline.source
     else:
         store, source, used = _mounted(arguments.source)
-        stored = None if isinstance(target, Path) else Stored(target, _settings(arguments, used), os.environ)
-        if stored is not None:
-            stored.check(source)
+    stored = None
+    if not isinstance(target, Path):
+        stored = Stored(target, _settings(arguments, used), os.environ)
+        stored.check(source)  # before all is listed
+    if offline is not None:
+        store = _list(offline)
     if stored is not None:
         header, size = stored.export(store, source)
     else:

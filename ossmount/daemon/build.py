@@ -10,9 +10,10 @@ import os
 import platform
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ossmount.channel.interface import Borrower, Channel, Lender, Succession
+from ossmount.channel.interface import Borrower, Channel, Lender, LocalCopies, Succession
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
@@ -24,7 +25,7 @@ from ossmount.config import (
     MetadataConfig,
     SourceConfig,
 )
-from ossmount.daemon import memory
+from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.governing import Governing, look
@@ -74,7 +75,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    disk = None if disk_config is None else DiskCache(pool, slab, disk_config)
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config)
+    disk = None if disk_config is None else DiskCache(pool, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -97,7 +99,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
-    channel, reason = make_channel(settings, filesystem, channel_config(order), kept)
+    kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
+    channel, reason = make_channel(settings, filesystem, kernel_config, kept, passthrough.Copies(namespace, disk))
     filesystem.attach(channel)
 
     def allot(shares: Shares) -> None:
@@ -342,7 +345,11 @@ def channel_config(order: Order) -> ChannelConfig:
 
 
 def make_channel(
-    settings: Settings, operations: Operations, config: ChannelConfig, succession: Succession | None = None
+    settings: Settings,
+    operations: Operations,
+    config: ChannelConfig,
+    succession: Succession | None = None,
+    copies: LocalCopies | None = None,
 ) -> tuple[Channel, str]:
     """The channel that the user or the machine wants. Only the one that is used is imported."""
     name, reason = choose_channel(settings[options.CHANNEL], platform.release())
@@ -350,7 +357,7 @@ def make_channel(
         if name == "kernel":
             from ossmount.channel.kernel_channel.channel import KernelChannel
 
-            return KernelChannel(operations, config, succession), reason
+            return KernelChannel(operations, config, succession, copies), reason
         if importlib.util.find_spec("pyfuse3") is None:
             raise CommandError(
                 ExitCode.NO_FUSE,

@@ -29,6 +29,7 @@ FIXED: dict[Option[Any], str] = {
     options.CLOSE_TO_OPEN: _AGREED,
     options.DIRECT_IO: _AGREED,
     options.MAX_BACKGROUND: _AGREED,
+    options.PASSTHROUGH: _AGREED,
     options.FUSE_FD: _AGREED,
     options.NO_KEEPER: _KEEPER,
 }

@@ -39,8 +39,8 @@ class Pages(Protocol):
         """One with the names in a directory, from a key on."""
         ...
 
-    def below(self, directory: int, most: int, landed: Landed) -> int:
-        """Pages of those of its known directories that were not listed yet; their number."""
+    def below(self, directory: int, most: int, landed: Landed, *, renewed: bool) -> int:
+        """Pages of those of its known directories that were not listed yet; their number. `renewed`: more of them are known."""
         ...
 
 
@@ -54,6 +54,7 @@ class _State:
         self.flying = 0
         self.cursor: bytes | None = b""  # a whole key; None at the end
         self.reading = False  # the page behind the cursor is under way
+        self.renewed = False  # it has shown names since the directories were looked at
 
     @property
     def room(self) -> int:
@@ -81,7 +82,9 @@ class Filler:
         """Asks for as much as the budget has room for."""
         # First of all its names: those that are known already may have become old.
         if state.branches and state.cursor != b"" and state.room > 0:
-            begun = self._pages.below(directory, state.room, partial(self._landed, directory, state))
+            landed = partial(self._landed, directory, state)
+            begun = self._pages.below(directory, state.room, landed, renewed=state.renewed)
+            state.renewed = False
             state.pages += begun
             state.flying += begun
         if state.cursor is not None and state.room > 0 and not state.reading:
@@ -92,6 +95,7 @@ class Filler:
     def _read_on(self, directory: int, state: _State, cursor: bytes) -> None:
         def shown(split: Split) -> None:
             state.cursor = split.last
+            state.renewed = True
 
         def landed(answered: bool) -> None:
             state.reading = False

@@ -123,8 +123,8 @@ class PagesAhead:
         ask = self._requests.asking(directory, start, b"/", "lookup_ahead", shown=shown)
         self._launch(Flight(directory, start, self._end_of(directory), b"/"), ask, landed)
 
-    def below(self, directory: int, most: int, landed: Landed) -> int:
-        chunks = list(self._walks.unlisted(directory, most))
+    def below(self, directory: int, most: int, landed: Landed, *, renewed: bool) -> int:
+        chunks = list(self._walks.unlisted(directory, most, renewed=renewed))
         for chunk in chunks:
             self._launch_chunk(directory, chunk, "lookup_ahead", landed)
         return len(chunks)

@@ -41,6 +41,7 @@ class _State:
         self.asked = 0
         self.used: set[int] = set()
         self.last = -1  # the index listed last
+        self.seen = 0  # the index that unlisted() comes to next
         self.quiet = 0  # listings for which nothing is planned: all was known four times as far ahead
 
 
@@ -70,21 +71,27 @@ class Walks:
         """Whether a page that was cut off has shown directories in it, so that it takes several pages to list them."""
         return self._tree.prefix(directory) in self._per_page
 
-    def unlisted(self, parent: int, most: int) -> Iterator[Chunk]:
-        """Pages to ask for now, of the directories of one parent that were not listed yet."""
-        state = self._renewed(parent)
+    def unlisted(self, parent: int, most: int, *, renewed: bool) -> Iterator[Chunk]:
+        """Pages to ask for now, of the directories of one parent that were not listed yet, each of them once.
+
+        `renewed`: there may be directories that were not known at the last call. They are read anew then, which takes 5 us for
+        each name in the parent.
+        """
+        state = self._states.get(parent)
+        if state is None or renewed:
+            state = self._renewed(parent)
+            state.seen = 0
         step = self._step(parent)
-        at = 0
-        while at < len(state.children) and most > 0:
+        while state.seen < len(state.children) and most > 0:
+            at = state.seen
             if state.children[at] in state.planned or self._known(state.children[at]):
-                at += 1
+                state.seen += 1
                 continue
-            end = min(at + step, len(state.children))
-            state.planned.update(state.children[at:end])
+            state.seen = min(at + step, len(state.children))
+            state.planned.update(state.children[at : state.seen])
             state.flying += 1
             most -= 1
-            yield Chunk(state.children[at], state.children[end - 1])
-            at = end
+            yield Chunk(state.children[at], state.children[state.seen - 1])
 
     def listed(self, directory: int, *, missed: bool) -> Iterator[tuple[int, Chunk]]:
         """Somebody lists the directory; its beginning is unknown when `missed`. Parents and the pages to ask for now."""

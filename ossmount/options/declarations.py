@@ -284,7 +284,7 @@ OPEN: Option[str] = Option(
     units.choice("auto", "skip", "ask"),
     "auto",
     "skip lets the kernel open files without asking us, which makes warm files several times faster; ask revalidates at each "
-    "open. auto skips unless close_to_open or direct_io is set.",
+    "open. auto skips unless close_to_open, direct_io or passthrough is set.",
 )
 CLOSE_TO_OPEN: Option[bool] = Option(
     "close_to_open", KERNEL, units.BOOLEAN, False, "Ask OSS at each open whether the object has changed."
@@ -314,6 +314,15 @@ FUSE_FD: Option[int | None] = Option(
     computed="mounts by itself",
 )
 
+PASSTHROUGH: Option[bool] = Option(
+    "passthrough",
+    KERNEL,
+    units.BOOLEAN,
+    False,
+    "Let the kernel read large files that lie whole and verified in cache_dir by itself, at the speed of the local disk. Needs "
+    "Linux 6.9 and CAP_SYS_ADMIN, and costs an OPEN request for each open(2). Where it cannot be, it is left away, and "
+    "`ossmount status` says why.",
+)
 NO_KEEPER: Option[bool] = Option(
     "no_keeper",
     RUNNING,
@@ -370,6 +379,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     DIRECT_IO,
     READ_AHEAD_KB,
     MAX_BACKGROUND,
+    PASSTHROUGH,
     FUSE_FD,
     NO_KEEPER,
     LOG_LEVEL,

@@ -15,6 +15,7 @@ from ossmount.options.declarations import (
     METADATA_DIR,
     METADATA_SNAPSHOT,
     OPEN,
+    PASSTHROUGH,
     Option,
 )
 
@@ -41,6 +42,8 @@ CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...]
     (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", DIRECT_IO, True, "direct_io needs to be asked at each open: use open=ask or leave open away"),
     (OPEN, "skip", CHANNEL, "pyfuse3", "pyfuse3 needs OPEN: use channel=kernel or leave open away"),
+    (OPEN, "skip", PASSTHROUGH, True, "passthrough needs to be asked at each open: use open=ask or leave open away"),
+    (DIRECT_IO, True, PASSTHROUGH, True, "passthrough reads by way of the local file's page cache: leave one of the two away"),
     (MANIFEST, None, METADATA_SNAPSHOT, None, "a snapshot holds the whole source: leave one of the two away"),
     (METADATA, "memory", METADATA_DIR, None, "give one of the two: memory uses a folder below /dev/shm"),
     (ANONYMOUS, True, CREDENTIALS, None, "give one of the two: anonymous sends unsigned requests"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -22,6 +22,7 @@ from ossmount.data.disk import messages
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.known import Known
 from ossmount.data.disk.layout import WHOLE, Label, name_of
+from ossmount.data.disk.local import THREADS, WholeCopies
 from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
@@ -38,8 +39,9 @@ _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants sev
 _BUSY: Final = (64, 1.0)
 _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
-#: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.
-Hold = Callable[[Version, int, int], Callable[[], None] | None]
+#: Keeps what lies in the targets (from an offset of a version on) in memory until the function that it returns is called; None
+#: when it does not lie there any more.
+Hold = Callable[[Version, int, Sequence[tuple[int, int]]], Callable[[], None] | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +64,8 @@ class _Fetch:
 class _Write:
     """Pages that are held until they are written."""
 
+    name: bytes
+    size: int  # bytes of the object
     release: Callable[[], None]
     length: int
     place: Place
@@ -92,6 +96,10 @@ class DiskCache:
         self.pinning = Pinning(config.store, self._places, self._writer.send)
         self._known = Known()
         self._quick = QuickReader(slab.view, config.touch_after)
+        self.copies: WholeCopies | None = None
+        if config.copies:
+            copying = {**settings, "threads": THREADS}
+            self.copies = WholeCopies(copying, config.store, self._places, slab, config.slow_after, clock)
         self._hold: Hold | None = None
         self._number = 0
         self._fetches: dict[int, _Fetch] = {}
@@ -186,6 +194,8 @@ class DiskCache:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._reader.run, reader.set)
                     nursery.start_soon(self._writer.run, writer.set)
+                    if self.copies is not None:
+                        nursery.start_soon(self.copies.run, _nothing)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_helpers)
@@ -201,7 +211,8 @@ class DiskCache:
                 helpers.cancel()
 
     def pids(self) -> list[int]:
-        return [helper.process.pid for helper in (self._reader, self._writer) if helper.process is not None]
+        pids = [helper.process.pid for helper in (self._reader, self._writer) if helper.process is not None]
+        return pids if self.copies is None else [*pids, *self.copies.pids()]
 
     def facts(self) -> dict[str, object]:
         """Counters since the start, and the state of each directory."""
@@ -214,6 +225,7 @@ class DiskCache:
             "restarts": self._reader.restarts + self._writer.restarts,
             "pids": self.pids(),
             "directories": {place.path: place.facts(now) for place in self._places.all},
+            **({} if self.copies is None else {"copies": self.copies.facts()}),
         }
 
     # ---- reading
@@ -331,7 +343,7 @@ class DiskCache:
             return
         release = None
         if self._held + length <= self._most_held:
-            release = self._hold(version, request.start, request.start + length)
+            release = self._hold(version, request.start, request.targets)
         if release is None:
             self._counts["not_written"] += 1
             return
@@ -340,7 +352,7 @@ class DiskCache:
         label = Label(self._store, version.key, version.etag).pack()
         message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
         if self._writer.send(message):
-            self._writes[number] = _Write(release, length, place, self._clock())
+            self._writes[number] = _Write(name, version.size, release, length, place, self._clock())
             self._held += length
         else:
             self._counts["not_written"] += 1
@@ -354,6 +366,8 @@ class DiskCache:
         if written or error:
             self._places.written(write.place, error)
         write.release()
+        if written and self.copies is not None:
+            self.copies.written(write.place, write.name, write.size, write.length)
 
     def _writer_lost(self) -> None:
         self.pinning.lost()
@@ -366,6 +380,9 @@ class DiskCache:
             return False
         self._places.hangs(oldest.place)
         return True
+
+
+def _nothing() -> None: ...
 
 
 def _progressed(progress: FetchProgress, before: int, received: int) -> None:

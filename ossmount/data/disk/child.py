@@ -19,13 +19,14 @@ from typing import Any
 
 from ossmount.children.tie import tie_to
 from ossmount.data.disk import messages, pins, store
-from ossmount.data.disk.keeper import Keeper, Limits, Untrusted, check_owner, prepare, root_of
+from ossmount.data.disk.copying import Copying
+from ossmount.data.disk.keeper import Keeper, Limits, Trusted, Untrusted, prepare, root_of
 from ossmount.data.disk.known import Listing
 from ossmount.data.disk.pieces import Pieces
 
 
 def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) -> None:
-    """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: read or write."""
+    """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: see _ROLES."""
     tie_to(int(parent), f"ossmount-{role}")
     control = socket.socket(fileno=int(control_fd))
     slab = memoryview(mmap.mmap(int(slab_fd), int(slab_size)))
@@ -34,7 +35,7 @@ def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) 
     if not packet:
         return
     settings: dict[str, Any] = marshal.loads(packet)
-    work = _Reading(control, slab, settings) if role == "read" else _Writing(control, slab, settings)
+    work = _ROLES[role](control, slab, settings)
     threading.excepthook = _end_all
     threads = [threading.Thread(target=work.serve, daemon=True) for _ in range(settings["threads"])]
     for thread in threads:
@@ -56,10 +57,9 @@ class _Reading:
     def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
         self._control = control
         self._slab = slab
-        self._roots = [root_of(directory) for directory in settings["directories"]]
-        self._trusted: set[int] = set()
+        self._trusted = Trusted(settings["directories"])
         self._touch_after: float = settings["touch_after"]
-        for index, root in enumerate(self._roots):
+        for index, root in enumerate(self._trusted.roots):
             threading.Thread(target=Listing(root, partial(self._listed, index)).run, daemon=True).start()
 
     def _listed(self, directory: int, positions: bytes, known: bool | None) -> None:
@@ -81,8 +81,8 @@ class _Reading:
 
         missing, bad, failure = [(start, start + pieces.length)], 0, 0
         try:
-            if self._may_read(directory):
-                root = self._roots[directory]
+            root = self._trusted.root(directory)
+            if root is not None:
                 loaded = store.load(
                     root, name, size, start, pieces, buffer, self._touch_after, progress if wants_progress else None
                 )
@@ -90,16 +90,6 @@ class _Reading:
         except OSError as error:
             failure = error.errno or 0
         return (messages.DONE, number, missing, bad, failure)
-
-    def _may_read(self, directory: int) -> bool:
-        """Whether the directory is there, and can hold nothing that others put there."""
-        if directory not in self._trusted:
-            try:
-                check_owner(self._roots[directory])
-            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
-                return False
-            self._trusted.add(directory)
-        return True
 
 
 class _Writing:
@@ -173,3 +163,6 @@ class _Writing:
             return pins.State.KEPT if pins.is_complete(root, name, size) else pins.State.LACKING
         except OSError:
             return pins.State.FAILED
+
+
+_ROLES: dict[str, type[_Reading | _Writing | Copying]] = {"read": _Reading, "write": _Writing, "copy": Copying}

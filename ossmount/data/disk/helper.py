@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import marshal
+import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +26,7 @@ _DEAD: Final = (
 _RESTART: Final = (0.1, 30.0)  # seconds before a process is started again, at first and at most
 _LIVED: Final = 60.0  # seconds; who lived as long has not died of its start
 _WATCH: Final = 0.5  # seconds between two looks for a hanging disk
+_DESCRIPTOR: Final = struct.Struct("@i")
 _UNSENT: Final = 1024  # packets that may wait for a process
 
 
@@ -38,8 +41,11 @@ class Helper:
         take: Callable[[messages.Message], None],
         lost: Callable[[], None],
         hangs: Callable[[], bool],
+        *,
+        descriptors: bool = False,
     ) -> None:
-        """take: called with each message of the process; lost: the process has ended, and what it was told will not be done;
+        """take: called with each message of the process, with descriptors=True and behind it the descriptor that came along
+        (-1: none); lost: the process has ended, and what it was told will not be done;
         hangs: asked from time to time whether to kill it."""
         self._role = role
         self._settings = settings
@@ -47,6 +53,7 @@ class Helper:
         self._take = take
         self._lost = lost
         self._hangs = hangs
+        self._receive = _receive_with_descriptor if descriptors else _receive
         self._unsent: deque[bytes] = deque()
         self._wake = trio.lowlevel.ParkingLot()
         self.process: ChildProcess | None = None
@@ -123,14 +130,14 @@ class Helper:
             await trio.lowlevel.wait_readable(process.control)
             while True:
                 try:
-                    packet = process.control.recv(messages.LONGEST)
+                    message = self._receive(process.control)
                 except BlockingIOError:
                     break
                 except ConnectionResetError:
                     return
-                if not packet:
+                if message is None:
                     return
-                self._take(marshal.loads(packet))
+                self._take(message)
 
     async def _watch(self, process: ChildProcess) -> None:
         while True:
@@ -139,3 +146,15 @@ class Helper:
                 _log.error("the disk process (%s, pid %d) hangs in a disk: it is killed", self._role, process.pid)
                 process.kill()
                 return
+
+
+def _receive(control: socket.socket) -> messages.Message | None:
+    """None at the end."""
+    packet = control.recv(messages.LONGEST)
+    return marshal.loads(packet) if packet else None
+
+
+def _receive_with_descriptor(control: socket.socket) -> messages.Message | None:
+    # not socket.recv_fds(), which loses its flags (Python 3.11): the descriptor would be inherited by whatever is started next
+    packet, came, _, _ = control.recvmsg(messages.LONGEST, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC)
+    return (*marshal.loads(packet), _DESCRIPTOR.unpack(came[0][2])[0] if came else -1) if packet else None

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ossmount.data.disk import pins
-from ossmount.data.disk.layout import PIN_SUFFIX, SUFFIXES
+from ossmount.data.disk.copies import is_read
+from ossmount.data.disk.layout import DATA_SUFFIX, PIN_SUFFIX, SUFFIXES
 
 _FILE = re.compile(r"([0-9a-f]{40})(" + "|".join(map(re.escape, (*SUFFIXES, PIN_SUFFIX))) + ")")
 MOST = 50_000  # entries that one eviction drops at most; 10 MB of memory
@@ -77,7 +78,11 @@ def _folder(path: str) -> Iterator[Entry]:
 
 
 def drop(entry: Entry, *, always: bool = False) -> bool:
-    """Removes an entry, unless it is pinned or was used since it was looked at; whether it did. always: its pin as well."""
+    """Removes an entry, unless it is pinned, or was used since it was looked at, or is read without us; whether it did.
+
+    What is read without us would take its place on the disk until its last reader has closed it. always: all the same, and its
+    pin as well.
+    """
     pin = entry.stem + PIN_SUFFIX
     paths = [entry.stem + suffix for suffix in SUFFIXES]
     if not always:
@@ -85,7 +90,7 @@ def drop(entry: Entry, *, always: bool = False) -> bool:
             return False
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                if os.stat(path).st_mtime_ns > entry.used:
+                if os.stat(path).st_mtime_ns > entry.used or (path.endswith(DATA_SUFFIX) and is_read(path)):
                     return False
     for path in (pin, *paths) if always else paths:
         with contextlib.suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ossmount.data.disk import pins
@@ -61,6 +61,24 @@ def prepare(directory: str) -> None:
     check_owner(root)
     if not os.access(root, os.W_OK | os.X_OK):
         raise OSError(errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES, "it may not be written")
+
+
+class Trusted:
+    """The directories from which something may be read."""
+
+    def __init__(self, directories: Sequence[str]) -> None:
+        self.roots = [root_of(directory) for directory in directories]
+        self._trusted: set[int] = set()
+
+    def root(self, directory: int) -> str | None:
+        """None where the directory is not there, or others could have put something there."""
+        if directory not in self._trusted:
+            try:
+                check_owner(self.roots[directory])
+            except (FileNotFoundError, Untrusted):  # the writing process makes it, and says what is wrong
+                return None
+            self._trusted.add(directory)
+        return self.roots[directory]
 
 
 class Limits:

@@ -78,6 +78,7 @@ class Rates:
         self._wake = trio.Event()
         self._waiters: deque[trio.Event] = deque()  # requests of the control plane
         self._control = self.join(self._control_granted, lambda bounds: None)
+        self._told = self._most  # the rate of requests that the parties know
         self._granted = [0, 0]  # requests and bytes
         self._refused = 0
         self._waited = 0
@@ -182,23 +183,25 @@ class Rates:
         }
 
     def _adapt(self, now: float) -> None:
-        """Brings the bucket of requests to the pace."""
+        """Brings the bucket of requests to the pace; parties are told of what changes their reserves by a quarter."""
         rate = min(self._most, self._pace.rate)
-        if self._requests is not None and rate < math.inf:
+        if rate < math.inf:
+            if self._requests is None:
+                self._requests = Bucket(rate, 1, now)
             self._requests.rate = rate
             self._requests.catch_up = CATCH_UP if rate == self._most else BURST  # OSS refuses what comes all at once
+            if 0.75 < rate / self._told < 1.25:  # told of none (inf) this is 0
+                return
+        elif self._requests is None:
             return
-        if self._requests is None and rate == math.inf:
-            return
-        self._requests = None
-        if rate < math.inf:
-            self._requests = Bucket(rate, 1, now)
-            self._requests.catch_up = BURST
-        for party in self._parties:
-            party.wants = party.wants._replace(demand_requests=0, ahead_requests=0)
-            party.bounded(self.bounds)
-        if self._requests is None:
+        else:
+            self._requests = None
+            for party in self._parties:
+                party.wants = party.wants._replace(demand_requests=0, ahead_requests=0)
             self._control_granted(len(self._waiters), 0)
+        self._told = rate
+        for party in self._parties:
+            party.bounded(self.bounds)
 
     def _want_control(self) -> None:
         self._control.want(Wants(demand_requests=len(self._waiters)))

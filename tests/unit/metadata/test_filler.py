@@ -138,3 +138,27 @@ def test_a_page_ahead_that_fails_harms_nobody(tmp_path: Path) -> None:
             assert failed > 2
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
+
+
+def test_the_directories_of_a_large_parent_are_read_once_for_each_page_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [b"train/%05d/%d" % (directory, file) for directory in range(1_500) for file in range(20)]
+
+    async def main() -> None:
+        lister = FakeLister(keys, latency=0.03)
+        async with running(lister, tmp_path) as namespace:
+            read = namespace._tree.directories_in_order
+            times = 0
+
+            def directories_in_order(parent: int, most: int) -> list[int]:
+                nonlocal times
+                times += 1
+                return read(parent, most)
+
+            monkeypatch.setattr(namespace._tree, "directories_in_order", directories_in_order)
+            await read_by(namespace, 8, in_order_of_chance(keys, 5_000))
+            assert lister.lists <= 60
+            assert times <= 4
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))

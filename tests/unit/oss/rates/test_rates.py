@@ -207,6 +207,21 @@ def test_a_learned_pace_bounds_all_parties_and_is_forgotten() -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
+def test_parties_are_told_when_the_learned_pace_has_changed_much() -> None:
+    clock = Clock()
+    rates = Rates(clock=clock)
+    client = Client(rates, NOTHING)
+    told: list[float] = []
+    for _ in range(200):
+        clock.now += 0.1
+        refused = int(max(0.0, (rates.bounds.requests or 4000.0) - 2000.0) / 10)
+        rates.answered(int(min(rates.bounds.requests or 4000.0, 2000.0) / 10), refused)
+        if not told or client.bounds.requests != told[-1]:
+            told.append(client.bounds.requests)
+        assert client.bounds.requests == pytest.approx(rates.bounds.requests, rel=0.34)
+    assert 2 <= len(told) <= 10
+
+
 def test_the_user_s_limit_stays_when_the_learned_one_goes() -> None:
     clock = Clock()
     rates = Rates(requests=100, clock=clock)
@@ -248,7 +263,7 @@ def test_64_readers_at_a_ceiling_of_500_get_nine_tenths_of_it_and_no_error(laten
     order, read, longest = 0, 0, 0
     for reader in range(64):
         waiting[reader % 4].append(0)
-    while clock.now < 60.0:
+    while clock.now < 30.0:
         clock.now += 0.001
         while events and events[0][0] <= clock.now:
             _, _, process, attempts, good = heapq.heappop(events)
@@ -274,5 +289,5 @@ def test_64_readers_at_a_ceiling_of_500_get_nine_tenths_of_it_and_no_error(laten
                 order += 1
                 attempts = waiting[number].pop(0) + 1
                 heapq.heappush(events, (clock.now + latency, order, number, attempts, store.takes(clock.now)))
-    assert read >= 0.9 * 500 * 50
+    assert read >= 0.9 * 500 * 20
     assert longest <= 8  # attempts; far from a deadline
