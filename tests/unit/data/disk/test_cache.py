@@ -313,7 +313,7 @@ def test_a_disk_that_is_slower_than_what_is_asked_of_it_is_passed_by(tmp_path: P
             world.path(version, WHOLE_SUFFIX).touch()
         async with running(world), trio.open_nursery() as nursery:
             reader = world.cache.pids()[0]
-            os.kill(reader, signal.SIGSTOP)
+            await stop(reader)
             for version in versions[:65]:
                 nursery.start_soon(world.check, version)
             await until(lambda: world.facts["reading"] == 65, "so many are asked for")
@@ -325,13 +325,24 @@ def test_a_disk_that_is_slower_than_what_is_asked_of_it_is_passed_by(tmp_path: P
     run(test)
 
 
+async def stop(pid: int) -> None:
+    """Stops a process, and waits until it is: on a busy machine its threads may go on for a while after the signal."""
+
+    def stopped() -> bool:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    os.kill(pid, signal.SIGSTOP)
+    await until(stopped, "all its threads have stopped")
+
+
 def test_a_writer_that_hangs_gives_the_memory_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         world = DiskWorld([tmp_path])
         version = world.add(MIB)
         async with running(world):
             await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
-            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            await stop(world.cache.pids()[1])
             assert await world.read(version) == world.fetcher.objects[version]
             assert world.facts["bytes_held"] == MIB and world.reader.facts()["memory_held"] == MIB
             world.later += 1000
@@ -348,7 +359,7 @@ def test_a_writer_that_is_behind_does_not_hang_as_long_as_it_writes(tmp_path: Pa
         versions = [world.add(MIB, f"object {number}") for number in range(2)]
         async with running(world):
             await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
-            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            await stop(world.cache.pids()[1])
             for version in versions:
                 assert await world.read(version) == world.fetcher.objects[version]
             first, _ = world.cache._writes
@@ -369,7 +380,7 @@ def test_a_writer_that_is_behind_holds_no_more_than_its_share(tmp_path: Path) ->
         async with running(world):
             await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
             writer = world.cache.pids()[1]
-            os.kill(writer, signal.SIGSTOP)
+            await stop(writer)
             for version in versions:
                 assert await world.read(version) == world.fetcher.objects[version]
                 assert world.facts["bytes_held"] <= 4 * MIB
@@ -399,7 +410,7 @@ def test_the_end_does_not_wait_for_a_writer_that_hangs(tmp_path: Path) -> None:
     async def test() -> None:
         world = DiskWorld([tmp_path], end_within=0.1)
         async with running(world):
-            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            await stop(world.cache.pids()[1])
             await world.read(world.add(MIB))
             assert world.facts["writing"] == 1
         assert world.facts["writing"] == 0 and world.cache.pids() == []
@@ -512,7 +523,7 @@ def test_what_is_written_is_what_was_fetched_also_when_the_version_is_forgotten_
             await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
             world.fetcher.fetch = later  # type: ignore[method-assign]
             writer = world.cache.pids()[1]
-            os.kill(writer, signal.SIGSTOP)
+            await stop(writer)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(world.read, version)
                 await until(lambda: len(held) == 1, "the first fetch is under way")
