@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ossmount.data.page_cache import PageCache
+from ossmount.data.pages import Page
 from ossmount.model import Version
 
 
-def hold(cache: PageCache, version: Version, start: int, end: int, freed: Callable[[], None]) -> Callable[[], None] | None:
-    """Holds the pages of a range and returns what ends that, once; None when not all of it has a page.
+def hold(
+    cache: PageCache, version: Version, start: int, targets: Sequence[tuple[int, int]], freed: Callable[[], None]
+) -> Callable[[], None] | None:
+    """Holds the pages that lie in the targets, from `start` of the version on, and returns what ends that, once.
 
-    freed is called after the end: memory may have come free.
+    None when the pages of that range lie elsewhere by now: they were forgotten while they were fetched, and another fetch is
+    under way. The targets are free memory then, or somebody else's. freed is called after the end: memory may have come free.
     """
+    end = start + sum([length for _, length in targets])
     pages, gaps = cache.find(version, start, end)
-    if gaps:
+    if gaps or _pieces(pages, start, end) != list(targets):
         return None
     for page in pages:
         cache.hold(page)
@@ -25,3 +30,16 @@ def hold(cache: PageCache, version: Version, start: int, end: int, freed: Callab
         freed()
 
     return release
+
+
+def _pieces(pages: Sequence[Page], start: int, end: int) -> list[tuple[int, int]]:
+    """Where in the slab the range lies."""
+    found: list[tuple[int, int]] = []
+    for page in pages:
+        at = page.start
+        for offset, length in page.pieces:
+            first, last = max(at, start), min(at + length, end)
+            if first < last:
+                found.append((offset + first - at, last - first))
+            at += length
+    return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from ossmount.config import DataConfig
@@ -112,9 +112,9 @@ class ObjectReader:
         self._transfers.cancel_version(version)
         self._pump()
 
-    def hold(self, version: Version, start: int, end: int) -> Callable[[], None] | None:
-        """Keeps the pages of a range in memory until the function returned is called; None when not all of it is there."""
-        return None if self._queue else hold(self._cache, version, start, end, self._pump)
+    def hold(self, version: Version, start: int, targets: Sequence[tuple[int, int]]) -> Callable[[], None] | None:
+        """Keeps what was fetched into the targets there until the function returned is called; None when that cannot be."""
+        return None if self._queue else hold(self._cache, version, start, targets, self._pump)
 
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -39,8 +39,9 @@ _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants sev
 _BUSY: Final = (64, 1.0)
 _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
 
-#: Keeps a range of a version in memory until the function that it returns is called; None when not all of it is there.
-Hold = Callable[[Version, int, int], Callable[[], None] | None]
+#: Keeps what lies in the targets (from an offset of a version on) in memory until the function that it returns is called; None
+#: when it does not lie there any more.
+Hold = Callable[[Version, int, Sequence[tuple[int, int]]], Callable[[], None] | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -342,7 +343,7 @@ class DiskCache:
             return
         release = None
         if self._held + length <= self._most_held:
-            release = self._hold(version, request.start, request.start + length)
+            release = self._hold(version, request.start, request.targets)
         if release is None:
             self._counts["not_written"] += 1
             return
@@ -359,6 +360,7 @@ class DiskCache:
 
     def _written(self, number: int, written: int, error: int) -> None:
         write = self._writes.pop(number)
+        write.place.wrote = self._clock()
         self._held -= write.length
         self._counts["bytes_written"] += written
         self._counts["not_written"] += not written
@@ -375,7 +377,8 @@ class DiskCache:
 
     def _writes_hang(self) -> bool:
         oldest = next(iter(self._writes.values()), None)
-        if oldest is None or self._clock() - oldest.since < self._slow_after:
+        # A quarter of the slab may wait to be written, which on a busy machine takes long, and no disk hangs.
+        if oldest is None or self._clock() - max(oldest.since, oldest.place.wrote) < self._slow_after:
             return False
         self._places.hangs(oldest.place)
         return True

@@ -336,7 +336,7 @@ def mapped_of(it: Store) -> int:
 
 
 def test_what_is_mapped_of_the_file_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = [b"%06d" % number for number in range(20_000)]
+    keys = [b"%06d" % number for number in range(50_000)]
     with opened(tmp_path) as it:
         fill(it, keys)
     with opened(tmp_path) as it:

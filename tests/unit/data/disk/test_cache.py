@@ -16,6 +16,7 @@ import trio
 
 from ossmount.data.disk.keeper import prepare, root_of
 from ossmount.data.disk.layout import DATA_SUFFIX, SUMS_SUFFIX, WHOLE_SUFFIX
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
 from tests.unit.data.disk.world import MIB, DiskWorld, running, until
 
 SIZES = [1, 4095, 4096, 4097, 110_000, 128 << 10, (128 << 10) + 1, 700_000, MIB, MIB + 1, 3 * MIB + 77]
@@ -341,6 +342,26 @@ def test_a_writer_that_hangs_gives_the_memory_back(tmp_path: Path, caplog: pytes
     run(test)
 
 
+def test_a_writer_that_is_behind_does_not_hang_as_long_as_it_writes(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = DiskWorld([tmp_path])
+        versions = [world.add(MIB, f"object {number}") for number in range(2)]
+        async with running(world):
+            await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
+            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            for version in versions:
+                assert await world.read(version) == world.fetcher.objects[version]
+            first, _ = world.cache._writes
+            world.later += 1000  # no checkpoint from here on, so that nobody else looks
+            assert world.cache._writes_hang()
+            world.cache._written(first, MIB, 0)
+            assert not world.cache._writes_hang()
+            world.later += 1000
+            assert world.cache._writes_hang()
+
+    run(test)
+
+
 def test_a_writer_that_is_behind_holds_no_more_than_its_share(tmp_path: Path) -> None:
     async def test() -> None:
         world = DiskWorld([tmp_path], memory=16 * MIB)
@@ -469,3 +490,49 @@ def test_the_sums_of_another_object_do_not_verify(tmp_path: Path) -> None:
             assert world.facts["bad_blocks"] == 1 + 512
 
     run(test)
+
+
+def test_what_is_written_is_what_was_fetched_also_when_the_version_is_forgotten_meanwhile(tmp_path: Path) -> None:
+    """Two fetches of one version are under way, as its pages were forgotten; the first one's memory is used again at once."""
+
+    async def test() -> None:
+        world = DiskWorld([tmp_path], memory=16 * MIB)
+        version = world.add(MIB)
+        others = [world.add(MIB, f"other {number}") for number in range(16)]
+        held: list[Callable[[], None]] = []
+        fetch = world.fetcher.fetch
+
+        def later(request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:
+            if request.version != version:
+                return fetch(request, done, progress)
+            held.append(lambda: ignore(fetch(request, done, progress)))
+            return len(held)
+
+        async with running(world):
+            await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
+            world.fetcher.fetch = later  # type: ignore[method-assign]
+            writer = world.cache.pids()[1]
+            os.kill(writer, signal.SIGSTOP)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.read, version)
+                await until(lambda: len(held) == 1, "the first fetch is under way")
+                world.reader.forget(version)
+                nursery.start_soon(world.read, version)
+                await until(lambda: len(held) == 2, "the second fetch is under way")
+                held[0]()
+                for other in others:
+                    assert await world.read(other) == world.fetcher.objects[other]
+                os.kill(writer, signal.SIGCONT)
+                await world.written()
+                held[1]()
+            await world.written()
+        after = DiskWorld([tmp_path])
+        after.fetcher.objects.update(world.fetcher.objects)
+        async with running(after):
+            await after.check(version)
+
+    run(test)
+
+
+def ignore(_: object) -> None:
+    pass
