@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _BEAT = 1.0  # seconds between two signs of life
 _RESTART = 1.0  # seconds between two keepers at least
-_BACKING = 2.0  # seconds that the keeper has to answer a reader's open(2)
+_BACKING = 10.0  # seconds that the keeper has to answer a reader's open(2); it answers at once, unless it is gone
 
 
 class _Asked:

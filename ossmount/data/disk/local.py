@@ -23,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 LEAST: Final = WHOLE + 1  # bytes; smaller objects share their file with a footer
 THREADS: Final = 2  # one for a check, which is never more than one at a time, one for whoever waits for an open(2)
-_PATIENCE: Final = 1.0  # seconds that an open(2) waits for a disk before it is answered without
 _AGAIN: Final = 30.0  # seconds after which what was not whole is looked at again: other mounts write as well
 _KNOWN: Final = 65_536  # objects of which it is known what is missing
 
@@ -79,7 +78,10 @@ class WholeCopies:
         return {**self._counts, "waiting_for_check": waiting, "restarts": self._helper.restarts}
 
     async def open(self, version: Version) -> int | None:
-        """A descriptor (the caller's) of a file with all bytes of the version; None: there is none. Soon, in either case."""
+        """A descriptor (the caller's) of a file with all bytes of the version; None: there is none.
+
+        Soon in either case: a disk that hangs is given up after slow_after seconds.
+        """
         if version.size < LEAST or not version.etag:
             return None
         name = name_of(self._store, version)
@@ -114,13 +116,10 @@ class WholeCopies:
             return None
         asked = self._asked[number] = _Asked(place, self._clock())
         try:
-            with trio.move_on_after(_PATIENCE):
-                await asked.answered.wait()
+            await asked.answered.wait()  # at the latest when the process is killed since its disk hangs
         except BaseException:
             asked.drop()
             raise
-        if not asked.answered.is_set():
-            asked.abandoned = True  # its place in _asked lets _hangs() see a disk that does not come back
         return asked.descriptor
 
     def _take(self, message: messages.Message) -> None:

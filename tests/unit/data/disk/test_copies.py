@@ -267,23 +267,53 @@ def test_a_process_that_is_killed_is_replaced_and_nobody_waits(tmp_path: Path) -
     run(test)
 
 
-def test_an_open_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
+async def stop(pid: int) -> None:
+    """SIGSTOP, until it holds all threads: one that still runs would answer."""
+    os.kill(pid, signal.SIGSTOP)
+    states = Path(f"/proc/{pid}/task").glob
+    await until(lambda: all(_state(path) == "T" for path in states("*/stat")), "it is stopped")
+
+
+def _state(stat: Path) -> str:
+    return stat.read_text().rpartition(")")[2].split()[0]
+
+
+def test_an_open_does_not_wait_for_ever_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = world_of(tmp_path, slow_after=0.5)
+        version = world.add(SIZE)
+        async with running(world):
+            await world.check(version)
+            await until(lambda: facts(world)["whole"] == 1, "it is whole")
+            assert world.cache.copies is not None
+            (pid,) = world.cache.copies.pids()
+            await stop(pid)
+            assert await world.cache.copies.open(version) is None
+            assert world.state(tmp_path)["problem"] == "it is too slow"
+            assert await world.cache.copies.open(version) is None, "the folder is off"
+
+    run(test)
+
+
+def test_a_copy_that_nobody_waits_for_any_more_is_closed(tmp_path: Path) -> None:
     async def test() -> None:
         world = world_of(tmp_path)
         version = world.add(SIZE)
         async with running(world):
             await world.check(version)
-            assert await has_copy(world, version)
+            await until(lambda: facts(world)["whole"] == 1, "it is whole")
             assert world.cache.copies is not None
             (pid,) = world.cache.copies.pids()
-            os.kill(pid, signal.SIGSTOP)
+            await stop(pid)
             try:
-                assert await world.cache.copies.open(version) is None
-                open_before = len(os.listdir("/proc/self/fd"))
+                with trio.move_on_after(0.05) as waiting:
+                    await world.cache.copies.open(version)
+                assert waiting.cancelled_caught
+                before = len(os.listdir("/proc/self/fd"))
             finally:
                 os.kill(pid, signal.SIGCONT)
-            assert await has_copy(world, version)
-            await until(lambda: len(os.listdir("/proc/self/fd")) <= open_before, "what came too late is closed")
+            assert await has_copy(world, version)  # what was asked before it was answered before it
+            await until(lambda: len(os.listdir("/proc/self/fd")) <= before, "it is closed")
 
     run(test)
 
