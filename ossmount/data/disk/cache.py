@@ -360,6 +360,7 @@ class DiskCache:
 
     def _written(self, number: int, written: int, error: int) -> None:
         write = self._writes.pop(number)
+        write.place.wrote = self._clock()
         self._held -= write.length
         self._counts["bytes_written"] += written
         self._counts["not_written"] += not written
@@ -376,7 +377,8 @@ class DiskCache:
 
     def _writes_hang(self) -> bool:
         oldest = next(iter(self._writes.values()), None)
-        if oldest is None or self._clock() - oldest.since < self._slow_after:
+        # A quarter of the slab may wait to be written, which on a busy machine takes long, and no disk hangs.
+        if oldest is None or self._clock() - max(oldest.since, oldest.place.wrote) < self._slow_after:
             return False
         self._places.hangs(oldest.place)
         return True

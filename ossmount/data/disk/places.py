@@ -27,6 +27,7 @@ class Place:
         self.index = index
         self.path = path
         self.root = root_of(path)
+        self.wrote = 0.0  # when a write was last answered
         self.known = False  # all names that are there are in the table of names
         self.trusted = False  # bytes that verify were read from it by the process that checks its owner
         self.seed = crc64.xz(os.fsencode(path))

@@ -342,6 +342,26 @@ def test_a_writer_that_hangs_gives_the_memory_back(tmp_path: Path, caplog: pytes
     run(test)
 
 
+def test_a_writer_that_is_behind_does_not_hang_as_long_as_it_writes(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = DiskWorld([tmp_path])
+        versions = [world.add(MIB, f"object {number}") for number in range(2)]
+        async with running(world):
+            await until(lambda: os.path.isdir(root_of(str(tmp_path))), "the folder is made")
+            os.kill(world.cache.pids()[1], signal.SIGSTOP)
+            for version in versions:
+                assert await world.read(version) == world.fetcher.objects[version]
+            first, _ = world.cache._writes
+            world.later += 1000  # no checkpoint from here on, so that nobody else looks
+            assert world.cache._writes_hang()
+            world.cache._written(first, MIB, 0)
+            assert not world.cache._writes_hang()
+            world.later += 1000
+            assert world.cache._writes_hang()
+
+    run(test)
+
+
 def test_a_writer_that_is_behind_holds_no_more_than_its_share(tmp_path: Path) -> None:
     async def test() -> None:
         world = DiskWorld([tmp_path], memory=16 * MIB)

@@ -144,7 +144,10 @@ class ScriptedServer:
                 first = stream.readline()
                 if not first.endswith(b"\r\n"):
                     return
-                method, target, _ = first.decode("ascii").split(" ")
+                words = first.decode("latin-1").split(" ")
+                if len(words) != 3 or not words[2].startswith("HTTP/"):
+                    return  # no HTTP: a TLS client's random bytes may have an end of a line in them
+                method, target, _ = words
                 headers: dict[str, str] = {}
                 while (line := stream.readline()) not in (b"\r\n", b""):
                     name, _, value = line.decode("latin-1").partition(":")
