@@ -66,7 +66,7 @@ class Registry:
         return f"Registry({str(self._directory)!r})"
 
     def path(self, mountpoint: str, suffix: str) -> Path:
-        """Where a file of this mount lies: .json, .sock, .log."""
+        """Where a file of this mount lies: .json, .sock, .log, .manifest."""
         name = hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:20]
         return self._directory / (name + suffix)
 
@@ -83,11 +83,12 @@ class Registry:
                     Path(path).unlink(missing_ok=True)
 
     def remove(self, record: Record) -> None:
-        """Forgets a mount and its socket. The log stays, and so does the record of a daemon that took its place."""
+        """Forgets a mount, its sockets and its list of keys. The log stays, and so does all of a daemon that took its place."""
         for path in record.sockets():
             Path(path).unlink(missing_ok=True)
         if self.find(record.mountpoint) == record:
-            self.path(record.mountpoint, ".json").unlink()
+            for suffix in (".json", ".manifest", ".manifest.csv"):
+                self.path(record.mountpoint, suffix).unlink(missing_ok=True)
 
     def find(self, mountpoint: str) -> Record | None:
         return _read(self.path(mountpoint, ".json"))

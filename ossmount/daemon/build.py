@@ -25,6 +25,7 @@ from ossmount.config import (
     MetadataConfig,
     SourceConfig,
 )
+from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
@@ -70,7 +71,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
     fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
-    listed = _listed(source, settings)
+    listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
@@ -145,10 +146,22 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     )
 
 
-def _listed(source: SourceConfig, settings: Settings) -> manifest.Manifest | None:
-    """The keys that the mount shows; None for all. Raises ManifestError."""
-    path = settings[options.MANIFEST]
-    return None if path is None else manifest.read_manifest(path, source.bucket, source.prefix, source.endpoint)
+def _listed(order: Order, source: SourceConfig, kept: Kept | None) -> manifest.Manifest | None:
+    """The keys that the mount shows; None for all. Raises ManifestError.
+
+    Daemons that follow show what the first one showed, whatever has become of the file.
+    """
+    path = order.settings[options.MANIFEST]
+    if path is None:
+        return None
+    copy = Registry(order.state).path(order.mountpoint, f".manifest{path.suffix.lower()}")
+    if kept is not None and kept.inherits:
+        return manifest.read_manifest(copy, source.bucket, source.prefix, source.endpoint)
+    found = manifest.read_manifest(path, source.bucket, source.prefix, source.endpoint)
+    if kept is not None:
+        copy.touch(mode=0o600)
+        copy.write_bytes(path.read_bytes())
+    return found
 
 
 def _snapshot(source: SourceConfig, settings: Settings, environ: Mapping[str, str]) -> loader.Source | None:

@@ -11,6 +11,7 @@ stays as long as a node in it stays, whose key begins with its name.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PERIOD = 30.0  # seconds between two passes
 GRACE = 60.0  # seconds: answers under way when an id was retired have long arrived, and a listing has gone on behind its name
+ALONE = 60.0  # seconds without anybody else in the store: a mount whose daemon died has another one long before
 BATCH = 1024  # ids in one question and one transaction: about 20 ms of CPU, of which the event loop has 5
 REST = 1.0  # seconds after each, so that a million dropped versions cost 2 % of a core for a quarter of an hour
 
@@ -33,7 +35,7 @@ Known = Callable[[Sequence[int]], Awaitable[Collection[int]]]
 
 
 class Pruner:
-    """One store's. Only while no other process has it open: what the kernels of others know cannot be asked."""
+    """One store's. Only where no other process had it open for a while: what the kernels of others know cannot be asked."""
 
     def __init__(self, store: Store, tree: Tree, known: Known, clock: Callable[[], float]) -> None:
         self._store = store
@@ -41,6 +43,7 @@ class Pruner:
         self._known = known
         self._clock = clock
         self.pruned = 0
+        self._alone_since = clock()
 
     async def run(self) -> None:
         while True:
@@ -53,6 +56,8 @@ class Pruner:
     async def once(self) -> None:
         """One pass over all that is retired."""
         now = self._clock()
+        if not self._is_alone(now):
+            return
         holding: set[int] = set()  # directories in which something stays
         below: int | None = None
         while rows := self._store.retired(below, BATCH):
@@ -67,9 +72,14 @@ class Pruner:
                 else:
                     holding.add(row.parent)
             if gone:
-                if not self._store.alone():
+                if not self._is_alone(self._clock()):
                     return
                 await self._store.write(partial(Transaction.prune, numbers=gone))
                 self._tree.drop(gone)
                 self.pruned += len(gone)
             await trio.sleep(REST)
+
+    def _is_alone(self, now: float) -> bool:
+        """Whether nobody else was seen for ALONE seconds."""
+        self._alone_since = min(self._alone_since, now) if self._store.alone() else math.inf
+        return now - self._alone_since >= ALONE

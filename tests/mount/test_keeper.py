@@ -323,6 +323,22 @@ def test_the_store_need_not_answer_when_a_daemon_dies(plain_shop: Workshop) -> N
 STATER = "import os, sys\ntry:\n    os.stat(sys.argv[1])\nexcept OSError as failure:\n    print(failure.errno)\n"
 
 
+def test_the_list_of_keys_is_the_one_that_was_mounted(plain_shop: Workshop) -> None:
+    fill(plain_shop, large=1000)
+    manifest = plain_shop.folder / "keys.csv"
+    manifest.write_text("".join(f"{name}\n" for name in ["key", *FILES[:50]]))
+    with plain_shop.mounted("--manifest", str(manifest)) as mount:
+        daemon = another_daemon(mount)
+        inodes = {name: (mount.path / name).stat().st_ino for name in FILES[:10]}
+        manifest.unlink()
+        os.kill(daemon, signal.SIGKILL)
+        another_daemon(mount, daemon)
+        assert (mount.path / FILES[49]).read_bytes() == content(FILES[49], 0, SIZES[FILES[49]])
+        assert {name: (mount.path / name).stat().st_ino for name in FILES[:10]} == inodes
+        assert not (mount.path / FILES[50]).exists()
+    assert not list((plain_shop.folder / "state").glob("*.manifest*"))
+
+
 def test_a_request_in_hand_at_two_deaths_is_refused(plain_shop: Workshop) -> None:
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     with plain_shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:

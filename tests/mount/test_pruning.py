@@ -14,7 +14,7 @@ from tests.mount.support import BUCKET, Mount, Workshop, eventually
 _HURRIED = """
 import sys
 from ossmount.metadata import pruner
-pruner.PERIOD, pruner.GRACE, pruner.REST = 0.05, 0.1, 0.0
+pruner.PERIOD, pruner.GRACE, pruner.ALONE, pruner.REST = 0.05, 0.1, 0.1, 0.0
 from ossmount.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
