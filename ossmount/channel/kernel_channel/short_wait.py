@@ -12,33 +12,47 @@ from collections.abc import Callable
 BRIEFLY = 200e-6  # seconds in select(2)
 SELECTABLE = 1024  # FD_SETSIZE: the least descriptor that select(2) cannot take
 
-# First the readers that share our core are let run: they make their next requests, which are then answered in one go, and
-# neither has to wake the other (CPU of the daemon for each IOCTL of 8 readers on 2 cores: 8.9 microseconds, 11.3 without, 8.7
-# in a loop without trio). Somebody who computes may keep the core for a whole time slice, though, where a sleeper would get it
-# back at once: then nothing is given away for a while.
+# First the readers that share our core are let run, again and again: they make their next requests, which are then answered in
+# one go, and neither has to wake the other. Who sleeps instead is woken after 50 to 100 microseconds on a core that has gone
+# idle: one reader's plain open(), an IOCTL each, 8,900/s so and 17,000/s with this; of eight readers 36,500/s both ways.
+AWAKE = 100e-6  # seconds
+MISSED = 8  # at most so many waits go by without it after ones that were in vain
+# Somebody who computes may keep the core for a whole time slice, though, where a sleeper would get it back at once.
 GIVEN_BACK = 150e-6  # seconds after which the core is expected back
 UNSHARED = 512  # waits for which it is kept when that took longer
 
 
 class ShortWait:
-    """Calling it receives the next request if it comes within BRIEFLY: its size, or None."""
+    """Calling it receives the next request if it comes within AWAKE and BRIEFLY: its size, or None."""
 
     def __init__(self, fd: int, receive: Callable[[int], int | None]) -> None:
         self._fd = fd
         self._receive = receive
-        self._unshared = 0  # waits for which the core is not given away
+        self._asleep = 0  # waits that are slept through from now on
+        self._missed = 1  # and after the next one that stays awake in vain
 
     def __call__(self) -> int | None:
-        if self._unshared:
-            self._unshared -= 1
-        else:
-            before = time.monotonic()
-            os.sched_yield()
-            if time.monotonic() - before > GIVEN_BACK:
-                self._unshared = UNSHARED
-            size = self._receive(self._fd)
-            if size is not None:
-                return size
+        if self._asleep:
+            self._asleep -= 1
+        elif (size := self._stay_awake()) is not None:
+            return size
         if self._fd < SELECTABLE and select.select((self._fd,), (), (), BRIEFLY)[0]:
             return self._receive(self._fd)
+        return None
+
+    def _stay_awake(self) -> int | None:
+        now = time.monotonic()
+        end = now + AWAKE
+        while now < end:
+            before = now
+            os.sched_yield()
+            size = self._receive(self._fd)
+            now = time.monotonic()
+            if now - before > GIVEN_BACK:
+                self._asleep = UNSHARED
+            if size is not None:
+                self._missed = 1
+                return size
+        self._asleep = max(self._asleep, self._missed)
+        self._missed = min(MISSED, 2 * self._missed)
         return None
