@@ -283,7 +283,9 @@ def test_without_daemon_and_keeper_the_mount_is_dead_and_nobody_hangs(plain_shop
             for pid in pids if first == "keeper" else pids[::-1]:
                 os.kill(pid, signal.SIGKILL)
             eventually(lambda: all(process_start(pid) is None for pid in status["pids"]), "every process has ended")
-        assert all(reader["errors"] for reader in seen)
+        # one that was told to end before its next READ has seen nothing of it, or a read(2) that ended where its pages did
+        gone = {os.strerror(errno.ENOTCONN), os.strerror(errno.ECONNABORTED)}
+        assert {error.partition("] ")[2].partition(":")[0] for reader in seen for error in reader["errors"]} <= gone
         done = plain_shop.run("status", str(mount.path))
         assert done.returncode == ExitCode.NOT_MOUNTED and "dead" in done.stdout
         with pytest.raises(OSError) as failure:
