@@ -364,7 +364,7 @@ class Store:
             self._warn("the clock was set back: everything in the metadata store is asked again")
         # Also above every id that a store in memory gave out after this one's disk had failed.
         known = txn.get(NEXT_ID, db=self._db.meta)
-        epoch = int(self._now()) << 24
+        epoch = int(self._now() * (1 << 24))  # no store gives out ids as fast as this grows
         first = epoch if known is None else max(epoch, records.unpack_id(known))
         txn.put(NEXT_ID, records.pack_id(first), db=self._db.meta)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from pathlib import Path
 from typing import Any
 
 from ossmount.exit_codes import ExitCode
@@ -63,10 +64,24 @@ def test_a_second_mount_reads_without_a_request(shop: Workshop) -> None:
     assert gets(shop) == before
 
 
+def users_of(shop: Workshop) -> int:
+    """How many processes hold a lock in the file that shows who uses the cache."""
+    inodes = {f":{path.stat().st_ino}" for path in (shop.folder / "cache").glob("*/users")}
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return sum(fields[1] == "OFDLCK" and any(fields[5].endswith(inode) for inode in inodes) for fields in locks)
+
+
+def names_known(mount: Mount) -> bool:
+    return any(directory["names_known"] for directory in facts(mount)["directories"].values())
+
+
 def test_two_mounts_share_it(plain_shop: Workshop) -> None:
     shop = plain_shop
     objects = fill(shop)
     with shop.mounted(*options(shop), name="one") as one, shop.mounted(*options(shop), name="two") as two:
+        # until then one may take the names for known, and not find what the other one has just written
+        eventually(lambda: users_of(shop) == 2, "both show that they use the folder")
+        eventually(lambda: not names_known(one) and not names_known(two), "both have seen it")
         read_all(one, objects)
         written(one)
         before = gets(shop)
