@@ -21,7 +21,9 @@ from ossmount.metadata.refresher import PAGE, Refresher
 from ossmount.metadata.store import ROOT
 from ossmount.metadata.tree import Tree
 
-WORKERS = 16  # requests under way; at 30 ms each more than two cores can take in
+WORKERS = 16  # requests under way, which keep a core busy where each takes 30 ms
+MOST_WORKERS = 64  # where they take longer: each page that waits to be taken in is a MiB
+_TURN = 0.004  # seconds of a request for each worker: half of what one core needs to take a page in
 PARTS = 64  # so that the last worker does not work alone for long; each lists half a page too much
 CUT = 16  # pages that one worker keeps of a large directory; the rest is for the others
 _EXPANDED = WORKERS  # directories that are looked into for finer parts
@@ -93,9 +95,13 @@ class Builder:
         found: list[bytes] = []
         level = [ROOT]
         while level and len(found) < PARTS:
+            asked = trio.current_time()
             await together(
                 [partial(self._refresher.page, number, b"", b"/", share=True, what="build") for number in level[:_EXPANDED]]
             )
+            if level == [ROOT]:
+                took = trio.current_time() - asked
+                self._limiter.total_tokens = max(WORKERS, min(MOST_WORKERS, int(took / _TURN)))
             below = [child for number in level[:_EXPANDED] for child in self._tree.directories(number)]
             found.extend(self._tree.prefix(number) for number in below)
             level = below

@@ -22,7 +22,7 @@ FIRST = 4  # misses in a directory before anything is listed ahead
 FIRST_BELOW = 2  # the same for one with directories in it
 PAGES_PER_MISS = 4
 MOST = 256  # pages; in a larger directory each random lookup goes on costing one page, and no more
-AT_ONCE = 12  # pages of one directory under way; the lister makes 16 requests at once
+AT_ONCE = 12  # pages of one directory under way
 
 Shown = Callable[[Split], None]  # is told what a page shows
 Landed = Callable[[bool], None]  # is told whether a page was answered, before anybody who waits for it goes on

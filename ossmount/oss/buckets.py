@@ -21,8 +21,8 @@ from ossmount.oss.session import Answer, Question, Session
 
 T = TypeVar("T")
 
-#: Threads and kept connections. LISTs in flight at 30 ms each and 4 ms of parsing saturate one core at 8.
-CONNECTIONS = 16
+#: Threads and kept connections. LISTs of 30 ms saturate one core at 8; a build asks for more where they take longer.
+CONNECTIONS = 64
 ATTEMPTS = 8  # about 10 s of pauses with the doubling below, as long as the deadline allows it
 CHECK_ATTEMPTS = 3  # a person waits for the mount
 DAMAGED_ATTEMPTS = 3  # an answer that is whole but wrong rarely gets better

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from ossmount.errors import NameTooLong, NotDirectory, OssMountError, StaleNode, Unavailable
-from ossmount.metadata.builder import WORKERS
+from ossmount.metadata.builder import MOST_WORKERS, WORKERS
 from ossmount.metadata.keys import SUFFIX
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.model import Absent, Found, Kind, ListPage, ObjectInfo
@@ -535,6 +535,16 @@ def test_a_build_lists_everything_at_once_and_a_walk_asks_nothing_more(tmp_path:
             paths = await walk(namespace)
             assert lister.lists == built
             assert {entry.node.key for entry in paths.values() if entry.node.kind is Kind.FILE} == set(lister.objects)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
+
+
+def test_a_build_keeps_as_many_pages_under_way_as_their_latency_wants(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"train/%03d/%05d" % (i // 100, i) for i in range(20_000)], latency=0.3, page_limit=100)
+        async with running(lister, tmp_path) as namespace:
+            await namespace.build()
+            assert WORKERS < lister.most_under_way <= MOST_WORKERS
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
