@@ -86,18 +86,20 @@ class Scale:
         with OwnPeer("ossmount", ("--metadata-ttl", "inf")).mounted(self.target) as mounted:
             known = self._serving.requests(mark).list
             steps = [Step("mount", mounted.seconds, 0.0, 0, known, "until its root answers")]
-            steps.append(self._run(mounted, "first answer", "first_name", {}))
+            steps.append(self._run(mounted, "first answer", "metadata_scale:first_name", {}))
             numbers = random.Random(1).sample(range(len(self.index)), min(stats, len(self.index)))
             names = [self.index.key(number).decode() for number in numbers]
-            steps.append(self._run(mounted, f"{len(names):,} random stats", "stat_names", {"names": names}))
+            steps.append(self._run(mounted, f"{len(names):,} random stats", "metadata_scale:stat_names", {"names": names}))
             if walk:
-                steps.append(self._run(mounted, "walk of all", "walk_all", {"files": len(self.index)}))
+                steps.append(
+                    self._run(mounted, "walk of all", "scenarios.tree:walk", {"folder": FOLDER, "files": len(self.index)})
+                )
         return steps
 
     def _run(self, mounted: Mounted, name: str, work: str, arguments: dict[str, Any]) -> Step:
         mark = self._serving.mark()
         with meter(mounted.pids, self._serving, mark) as cost:
-            outcome = crew.run([Task(f"benchmarks.metadata_scale:{work}", mounted.place, arguments)], LIMIT)
+            outcome = crew.run([Task(f"benchmarks.{work}", mounted.place, arguments)], LIMIT)
         if outcome.errors:
             raise RuntimeError("; ".join(outcome.errors))
         if outcome.operations > len(outcome.latencies):
@@ -128,25 +130,6 @@ def stat_names(place: Place, arguments: dict[str, Any], record: Record) -> None:
     for path in paths:
         os.stat(path)
         record.done(0)
-
-
-def walk_all(place: Place, arguments: dict[str, Any], record: Record) -> None:
-    """Lists and stats everything."""
-    record.begin()
-    files = 0
-    waiting = [f"{place.root}/{FOLDER}"]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    entry.stat(follow_symlinks=False)
-                    files += 1
-    if files != arguments["files"]:
-        raise ValueError(f"{files} files found, {arguments['files']} are there")
-    record.done(0)
-    record.operations = files
 
 
 def _step(name: str, seconds: float, cost: Cost, result: str) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ossmount.data.page_cache import PageCache
-from ossmount.data.pages import Page
+from ossmount.data.slab import cut
 from ossmount.model import Version
 
 
@@ -19,7 +19,7 @@ def hold(
     """
     end = start + sum([length for _, length in targets])
     pages, gaps = cache.find(version, start, end)
-    if gaps or _pieces(pages, start, end) != list(targets):
+    if gaps or [piece for page in pages for piece in cut(page.pieces, page.start, start, end)] != list(targets):
         return None
     for page in pages:
         cache.hold(page)
@@ -30,16 +30,3 @@ def hold(
         freed()
 
     return release
-
-
-def _pieces(pages: Sequence[Page], start: int, end: int) -> list[tuple[int, int]]:
-    """Where in the slab the range lies."""
-    found: list[tuple[int, int]] = []
-    for page in pages:
-        at = page.start
-        for offset, length in page.pieces:
-            first, last = max(at, start), min(at + length, end)
-            if first < last:
-                found.append((offset + first - at, last - first))
-            at += length
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 
 from ossmount.data.blocks import BLOCK
 
@@ -50,3 +51,17 @@ class Slab:
 
     def __repr__(self) -> str:
         return f"<Slab {self.size} bytes, fd {self.fd}>"
+
+
+def cut(pieces: Iterable[tuple[int, int]], at: int, start: int, end: int) -> list[tuple[int, int]]:
+    """Of the pieces (offset in the slab, bytes) that hold an object from `at` on, in order, those of its start to end.
+
+    PageCache.views() does the same for the hot path, where each answer would pay for the list.
+    """
+    found: list[tuple[int, int]] = []
+    for offset, length in pieces:
+        first, last = max(at, start), min(at + length, end)
+        if first < last:
+            found.append((offset + first - at, last - first))
+        at += length
+    return found

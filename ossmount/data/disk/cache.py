@@ -26,8 +26,8 @@ from ossmount.data.disk.local import THREADS, WholeCopies
 from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
-from ossmount.data.disk.ranges import Range, joined, targets_of
-from ossmount.data.slab import Slab
+from ossmount.data.disk.ranges import Range, joined
+from ossmount.data.slab import Slab, cut
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
 from ossmount.oss.interface import FetchDone, Fetcher, FetchProgress, FetchRequest
@@ -287,7 +287,7 @@ class DiskCache:
         gaps = joined(missing)
         fetch.parts = dict.fromkeys(range(len(gaps)), 0)
         for part, (start, end) in enumerate(gaps):
-            targets = targets_of(fetch.request, start, end)
+            targets = tuple(cut(fetch.request.targets, fetch.request.start, start, end))
             request = fetch.request._replace(start=start, length=end - start, targets=targets, demand=fetch.demand)
             progress = None
             if fetch.progress is not None and len(gaps) == 1:
