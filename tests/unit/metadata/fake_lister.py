@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import trio
 
 from ossmount.config import MetadataConfig
-from ossmount.errors import NotFound, OssMountError
+from ossmount.errors import NotFound, OssMountError, Unavailable
 from ossmount.metadata.interface import Named
 from ossmount.metadata.loader import Source
 from ossmount.metadata.namespace import TreeNamespace
@@ -33,6 +33,8 @@ class FakeLister:
         self.requests: list[tuple[str, bytes, bytes, bytes]] = []  # kind, prefix or key, delimiter, start_after
         self.targets: dict[bytes, bytes] = {}
         self.failure: OssMountError | None = None
+        self.fails: Callable[[int], bool] = lambda lists: False  # whether a LIST fails that comes after so many
+        self.failed = 0
         self.under_way = 0
         self.most_under_way = 0
         for key in keys:
@@ -73,6 +75,10 @@ class FakeLister:
     async def list_page(
         self, prefix: bytes, *, delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
     ) -> ListPage:
+        if self.fails(self.lists):
+            self.failed += 1
+            self.requests.append(("LIST", prefix, delimiter, start_after))
+            raise Unavailable("a test")
         async with self._request("LIST", prefix, delimiter, start_after):
             return self._page(prefix, delimiter, start_after, min(max_keys, self.page_limit))
 
