@@ -164,6 +164,10 @@ class KernelChannel:
         facts["notifications"] = self._notifier.facts()
         return facts
 
+    @property
+    def owed(self) -> InHand:
+        return self._in_hand
+
     # -- more, for the daemon and for tests
 
     def lend_to(self, borrower: Borrower) -> None:

@@ -43,13 +43,13 @@ class Start(Protocol):
 class PendingRead:
     """A READ that the filesystem has; calling it answers it (ossmount.filesystem.interface.ReadDone)."""
 
-    __slots__ = ("_handlers", "_size", "answered", "pid", "unique")
+    __slots__ = ("_handlers", "_size", "answered", "node", "offset", "pid", "unique")
 
     def __init__(self, handlers: Handlers, unique: int, size: int) -> None:
         self._handlers = handlers
         self._size = size
         self.unique = unique
-        self.pid = 0
+        self.pid = self.node = self.offset = 0  # of one that waits
         self.answered = False
 
     def __repr__(self) -> str:
@@ -286,7 +286,7 @@ class Handlers:
                 self.fail(unique, failure)
             return
         if not read.answered:
-            read.pid = self.requester()
+            read.pid, read.node, read.offset = self.requester(), node, offset
 
     # -- directories
 
