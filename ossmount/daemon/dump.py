@@ -24,6 +24,7 @@ import trio
 Section = Callable[[], Iterable[str]]
 
 _ROOT = str(Path(__file__).parents[2]) + "/"
+_MACHINERY = "/trio/_core/"  # below every task that waits
 _NAMES = 8  # tasks with the same stack that are named
 _LOG = 2  # descriptor
 
@@ -71,7 +72,8 @@ def task_lines() -> Iterator[str]:
         return
     alike: dict[tuple[str, ...], list[str]] = {}
     for task in _descendants(root):
-        stack = tuple(_place(frame, line) for frame, line in task.iter_await_frames())
+        frames = [(frame, line) for frame, line in task.iter_await_frames() if _MACHINERY not in frame.f_code.co_filename]
+        stack = tuple(_place(frame, line) for frame, line in frames)
         alike.setdefault(stack, []).append(task.name)
     for stack, names in alike.items():
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
@@ -93,7 +95,8 @@ def _descendants(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
 
 
 def _place(frame: FrameType, line: int) -> str:
-    return f"{frame.f_code.co_filename.removeprefix(_ROOT)}:{line} {frame.f_code.co_name}"
+    file = frame.f_code.co_filename.removeprefix(_ROOT).rpartition("site-packages/")[2]
+    return f"{file}:{line} {frame.f_code.co_name}"
 
 
 def _guarded(section: Section) -> list[str]:

@@ -10,7 +10,7 @@ from ossmount.keeper.report import log
 
 _LIMIT = 5.0  # seconds for one command
 _LOOK = 0.01  # seconds between two looks at it
-_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
+_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\"))
 
 
 def device_at(mountpoint: str) -> str:
