@@ -34,7 +34,7 @@ class Durations:
 
 def as_facts(buckets: Sequence[int], seconds: float) -> dict[str, Any]:
     """As `ossmount status --json` has them, without zeros at the end: {"count": 3, "seconds": 0.5, "buckets": [0, 0, 3]}."""
-    used = BUCKETS
+    used = len(buckets)
     while used and not buckets[used - 1]:
         used -= 1
     return {"count": sum(buckets), "seconds": round(seconds, 6), "buckets": list(buckets[:used])}

@@ -189,7 +189,7 @@ class Handlers:
         The errno. node: that the request was about, where it is known.
         """
         code = errno_of(failure)
-        self.observed.failed(code, node, str(failure))
+        self.observed.failed(code, node, failure)
         if not isinstance(failure, OssMountError):
             self.defects += 1
             log.error("request failed by a defect, answered EIO: %r", failure, exc_info=failure)

@@ -15,7 +15,30 @@ from collections.abc import Callable, Mapping, Sequence
 from ossmount.channel.interface import Ended, Watcher
 from ossmount.channel.kernel_channel.protocol import Opcode
 from ossmount.durations import BUCKETS, as_facts
+from ossmount.errors import (
+    InvalidArgument,
+    IsDirectory,
+    NameTooLong,
+    NoAttribute,
+    NotDirectory,
+    NotFound,
+    ReadOnly,
+    TooSmall,
+    Unsupported,
+)
 
+#: Answers that a program gets for what it asked, and that say nothing of the mount.
+ORDINARY = (
+    InvalidArgument,
+    IsDirectory,
+    NameTooLong,
+    NoAttribute,
+    NotDirectory,
+    NotFound,
+    ReadOnly,
+    TooSmall,
+    Unsupported,
+)
 KEPT_FAILURES = 64  # the last ones, for `ossmount explain`
 
 
@@ -60,11 +83,13 @@ class Observed:
             if request.seconds >= slower_than:
                 watcher(request)
 
-    def failed(self, code: int, node: int, text: str) -> None:
-        """A request was answered with an errno that stands for a failure."""
+    def failed(self, code: int, node: int, failure: BaseException) -> None:
+        """A request was answered with an errno."""
+        if isinstance(failure, ORDINARY):
+            return
         name = errno.errorcode.get(code, str(code))
         self.errors[name] += 1
-        self._last_failures.append({"time": round(time.time(), 3), "node": node, "errno": name, "error": text})
+        self._last_failures.append({"time": round(time.time(), 3), "node": node, "errno": name, "error": str(failure)})
 
     def last_failures(self) -> Sequence[Mapping[str, object]]:
         return tuple(self._last_failures)
