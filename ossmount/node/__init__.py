@@ -1,1 +1,1 @@
-"""What runs a mount on a node or in a container for somebody else: entrypoints, and later a CSI driver. Standard library only."""
+"""What runs mounts on a node or in a container for somebody else. Standard library only."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ossmount.exit_codes import ExitCode
@@ -30,12 +30,12 @@ to stderr. A mount that fails ends it with the exit code of `ossmount mount`; a 
 cannot be executed with 126, one that a signal ended with 128 and its number.
 """
 
-#: All that is not a fault of this process itself, and SIGCHLD, which is told from them.
-PASSED_ON = signal.valid_signals() - {
-    signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP,
+STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+#: All that is not a fault of this process itself. SIGCHLD is for us, all others are passed on.
+TAKEN = signal.valid_signals() - {
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP,
     signal.SIGABRT, signal.SIGSYS, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP,
 }  # fmt: skip
-
 
 #: What is ours in the environment beside the options of a mount.
 VARIABLES = ("OSSMOUNT_SOURCE", "OSSMOUNT_MOUNTPOINT", "OSSMOUNT_MOUNTS")
@@ -75,7 +75,11 @@ def wanted(environ: Mapping[str, str]) -> list[Wanted]:
         found.append(Wanted(source, mountpoint))
     if not found:
         raise WrongEnvironment("nothing to mount: set OSSMOUNT_SOURCE=oss://BUCKET/PREFIX and OSSMOUNT_MOUNTPOINT=/mnt/data")
-    twice = [each.mountpoint for number, each in enumerate(found) if each.mountpoint in {other.mountpoint for other in found[:number]}]
+    twice = [
+        each.mountpoint
+        for number, each in enumerate(found)
+        if each.mountpoint in {other.mountpoint for other in found[:number]}
+    ]
     if twice:
         raise WrongEnvironment(f"{twice[0]} is named twice as a mountpoint")
     return found
@@ -94,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mounts = wanted(os.environ)
     except WrongEnvironment as error:
         return _failed(str(error), ExitCode.USAGE)
-    # Signals are taken one after the other where we wait, and never in between. (PID 1 would also lose those without a handler.)
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
+    # Signals are taken one after the other where we wait, never in between. (PID 1 would also lose those without a handler.)
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN | {signal.SIGTTOU})
     done: list[Wanted] = []
     try:
         for each in mounts:
@@ -116,23 +120,27 @@ def _mount(each: Wanted) -> int:
         os.makedirs(each.mountpoint, exist_ok=True)
     except OSError as error:
         return _failed(f"cannot make the folder {each.mountpoint}: {error.strerror}", ExitCode.MOUNTPOINT)
-    ended_by: list[int] = []
-    child = _spawn([*_ossmount(), "mount", "--stderr", each.source, each.mountpoint])
-    code = _wait(child, passed=ended_by)
-    stop = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} & set(ended_by)
-    if stop:
-        if not code:
-            _unmount(each)
-        raise Ended(min(stop))
+    stopped: list[int] = []
+
+    def passed_on(number: int) -> int:
+        """`ossmount mount` ends in order at SIGINT: whatever it has started is gone then."""
+        if number not in STOP:
+            return number
+        stopped.append(number)
+        return signal.SIGINT
+
+    code = _wait(_spawn([*_ossmount(), "mount", "--stderr", each.source, each.mountpoint]), passed_on)
+    if stopped:
+        _unmount(each)
+        raise Ended(stopped[0])
     return code
 
 
 def _run(words: Sequence[str]) -> int:
     """The command, or nothing until a signal comes."""
     if not words:
-        while (number := signal.sigwait(PASSED_ON | {signal.SIGCHLD})) not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number == signal.SIGCHLD:
-                _reap(0)
+        while signal.sigwait(TAKEN) not in STOP:
+            _reap(0)
         return ExitCode.OK
     try:
         child = _spawn(words)
@@ -148,19 +156,17 @@ def _run(words: Sequence[str]) -> int:
 def _spawn(words: Sequence[str]) -> int:
     """Starts it as a process group of its own, so that a signal reaches it once, also from a terminal; its pid."""
     return os.posix_spawnp(
-        words[0], words, os.environ, setpgroup=0, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+        words[0], list(words), os.environ, setpgroup=0, setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
     )  # fmt: skip
 
 
-def _wait(child: int, *, passed: list[int] | None = None) -> int:
-    """Passes signals on (they are noted in `passed`) until the child has ended; its exit code as a shell gives it."""
+def _wait(child: int, passed_on: Callable[[int], int] = lambda number: number) -> int:
+    """Passes signals on (as which, `passed_on` says) until the child has ended; its exit code as a shell gives it."""
     while (status := _reap(child)) is None:
-        number = signal.sigwait(PASSED_ON | {signal.SIGCHLD})
+        number = signal.sigwait(TAKEN)
         if number != signal.SIGCHLD:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-            if passed is not None:
-                passed.append(number)
+                os.kill(child, passed_on(number))
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
@@ -192,3 +198,7 @@ def _ossmount() -> list[str]:
 def _failed(message: str, code: int) -> int:
     print(f"ossmount-run: {message}", file=sys.stderr, flush=True)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

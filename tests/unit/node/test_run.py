@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ossmount.node.run import Wanted, WrongEnvironment, wanted
@@ -27,6 +29,5 @@ def test_one_mount_and_several() -> None:
     ],
 )
 def test_an_environment_that_does_not_say_it(environ: dict[str, str], said: str) -> None:
-    with pytest.raises(WrongEnvironment, match="OSSMOUNT_|named twice") as raised:
+    with pytest.raises(WrongEnvironment, match=re.escape(said)):
         wanted(environ)
-    assert said in str(raised.value)
