@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ossmount.control.state import make_private, state_directory
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.declarations import FUSE_FD, GROUPS, OPTIONS, Option
+from ossmount.options.declarations import FUSE_FD, GROUPS, OPTIONS
+from ossmount.options.declared.option import Option
 from ossmount.options.settings import Settings, UsageError, gather, misspelled
 from ossmount.options.source import Source, parse_source
 

@@ -9,7 +9,7 @@ from typing import Any
 from ossmount.daemon.build import fill_defaults
 from ossmount.daemon.order import Order
 from ossmount.options import declarations as options
-from ossmount.options.declarations import Option
+from ossmount.options.declared.option import Option
 from ossmount.options.settings import Given, Settings, UsageError
 
 _AGREED = "it was agreed with the kernel when the mount was made"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ossmount.exit_codes import MEANINGS, ExitCode
-from ossmount.options.declarations import GROUPS, OPTIONS, Option
+from ossmount.options.declarations import GROUPS, OPTIONS
+from ossmount.options.declared.option import Option
 from ossmount.options.rules import ALWAYS_SO
 
 HEAD = """# Configuration

@@ -16,8 +16,8 @@ from ossmount.options.declarations import (
     METADATA_SNAPSHOT,
     OPEN,
     PASSTHROUGH,
-    Option,
 )
+from ossmount.options.declared.option import Option
 
 #: Names behind -o that say what is always so; they are accepted and change nothing.
 ALWAYS_SO: dict[str, str] = {

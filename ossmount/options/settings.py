@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ossmount.options import units
-from ossmount.options.declarations import BY_NAME, OPTIONS, Option
+from ossmount.options.declarations import BY_NAME, OPTIONS
+from ossmount.options.declared.option import Option
 from ossmount.options.rules import ALWAYS_SO, CONTRADICTIONS, REFUSED
 
 T = TypeVar("T")
