@@ -14,7 +14,6 @@ MEMORY_LIMIT: Option[int | None] = Option(
     None,
     "Memory for file data on its way to the kernel (at least 16M).",
     computed="a quarter of the machine's or the container's memory, at most 1G",
-    aliases=("fs.jindo.fuse.pod.mem.limit",),
 )
 
 READAHEAD_SIZE: Option[int] = Option(
@@ -23,7 +22,6 @@ READAHEAD_SIZE: Option[int] = Option(
     units.SIZE,
     4 << 20,
     "Largest piece that is fetched ahead of a sequential reader in one request.",
-    aliases=("fs.oss.read.readahead.buffer.size",),
 )
 
 READAHEAD_COUNT: Option[int] = Option(
@@ -32,7 +30,6 @@ READAHEAD_COUNT: Option[int] = Option(
     units.count(0, 1024),
     32,
     "How many such pieces may be under way for one reader.",
-    aliases=("fs.oss.read.readahead.buffer.count",),
 )
 
 FETCH_WORKERS: Option[int] = Option(
@@ -45,7 +42,6 @@ CONNECTIONS: Option[int] = Option(
     units.count(1, 4096),
     128,
     "Connections for file data, of all these processes together.",
-    aliases=("fs.oss.download.thread.concurrency",),
 )
 
 LIMIT_REQUESTS: Option[int] = Option(

@@ -9,6 +9,7 @@ from ossmount.options.units import Unit
 
 T = TypeVar("T")
 
+WHENCE = "Where options come from"
 SOURCE = "Where the data lies"
 VIEW = "What the files look like"
 CACHING = "How long names and attributes are believed"
@@ -27,7 +28,6 @@ class Option(Generic[T]):
     default: T
     help: str
     computed: str = ""  # how the default comes about where it is not a constant
-    aliases: tuple[str, ...] = ()  # other names behind -o
     variables: tuple[str, ...] = ()  # other environment variables, asked after OSSMOUNT_NAME
 
     @property
