@@ -27,8 +27,7 @@ def values(*mount_options: str) -> dict[str, object]:
         # JindoFuse, as its documentation and that of PAI write them
         (["attr_timeout=0-oentry_timeout=0-onegative_timeout=0"], ZEROS),
         (["attr_timeout=0 -oentry_timeout=0 -onegative_timeout=0"], ZEROS),
-        (
-            ["-oattr_timeout=0", "-oentry_timeout=0 -onegative_timeout=0 -oauto_cache -ono_flock"], ZEROS),
+        (["-oattr_timeout=0", "-oentry_timeout=0 -onegative_timeout=0 -oauto_cache -ono_flock"], ZEROS),
         (
             ["ro -oattr_timeout=7200 -oentry_timeout=7200 -onegative_timeout=7200 -okernel_cache -ono_symlink"],
             {"attr_timeout": 7200.0, "entry_timeout": 7200.0, "negative_timeout": 7200.0, "no_symlink": True},
