@@ -28,8 +28,8 @@ def warning(deadline: float, sysctls: Path = SYSCTLS) -> str:
     if not seconds or seconds >= needed:
         return ""
     return (
-        f"the kernel ends a mount one of whose requests takes longer than {seconds} s; with --timeout {deadline:g} it may need "
-        f"{needed:.0f} s, a restart of the daemon included: sysctl fs.fuse.max_request_timeout=0 fs.fuse.default_request_timeout=0"
+        f"the kernel ends a mount of which a request takes longer than {seconds} s; with --timeout {deadline:g} one may need "
+        f"{needed:.0f} s, a restart included: sysctl fs.fuse.max_request_timeout=0 fs.fuse.default_request_timeout=0"
     )
 
 
