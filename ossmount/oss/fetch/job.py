@@ -33,6 +33,7 @@ class Job:
         "progress",
         "queued",
         "reported",
+        "resigned",
         "scatter",
         "since",
         "size",
@@ -65,6 +66,7 @@ class Job:
         self.damages = 0
         self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
+        self.resigned = False  # asked for again with OSS's time
         self.started_at = 0  # bytes received when the current attempt began
         self.trouble: Trouble | None = None  # of the last failed attempt
         if self.scatter.length != length:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
+from ossmount.oss.clock import ServerClock
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch import allowance, backoff, wire
 from ossmount.oss.fetch.allowance import Allowance
@@ -64,7 +65,8 @@ class Worker:
         self._limit = settings.connections
         self._credentials = Credentials()
         self._generation = 0  # of the credentials
-        self._writer = _request_writer(settings, lambda: self._credentials)
+        self._clock = ServerClock()
+        self._writer = _request_writer(settings, lambda: self._credentials, self._clock)
         self._in_hand = in_hand
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
@@ -75,7 +77,19 @@ class Worker:
         self._next_sweep = 0.0
         self._phases = Phases(settings.slow_after)
         self.counters = dict.fromkeys(
-            ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
+            (
+                "requests",
+                "bytes",
+                "connections",
+                "answered",
+                "retries",
+                "throttled",
+                "timeouts",
+                "damaged",
+                "reused_closed",
+                "resigned",
+            ),
+            0,
         )
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
@@ -256,6 +270,10 @@ class Worker:
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
+        elif trouble.retry is Retry.RESIGNED:
+            if job.resigned or not self._clock.learn(trouble.date):
+                trouble = Trouble(trouble.failure, Retry.NEVER, trouble.text)
+            job.resigned = True
         job.attempts = 1 if job.scatter.received > job.started_at else job.attempts + 1
         self._count(trouble)
         wait = backoff.delay(trouble.retry, job.attempts, job.damages, random.random)
@@ -274,6 +292,7 @@ class Worker:
             Retry.AT_ONCE: "reused_closed",
             Retry.LATER: "throttled",
             Retry.ONCE: "damaged",
+            Retry.RESIGNED: "resigned",
         }.get(trouble.retry)
         if trouble.failure is DeadlineExceeded:
             name = "timeouts"
@@ -364,9 +383,11 @@ def _overdue(job: Job, held: bool) -> Trouble:
     return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
 
 
-def _request_writer(settings: WorkerSettings, credentials: Callable[[], Credentials]) -> RequestWriter:
+def _request_writer(
+    settings: WorkerSettings, credentials: Callable[[], Credentials], clock: Callable[[], float]
+) -> RequestWriter:
     endpoint = Endpoint(*settings.endpoint)
     source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
     proxied = settings.proxy is not None and not endpoint.tls
     authorization = settings.proxy[2] if settings.proxy else ""
-    return RequestWriter(endpoint, Signer(source), proxy_authorization=authorization, absolute=proxied)
+    return RequestWriter(endpoint, Signer(source, clock), proxy_authorization=authorization, absolute=proxied)
