@@ -1,7 +1,7 @@
 """The exporter: a process of the mount that shows its numbers to Prometheus, so that no scrape takes time of the event loop.
 
-It asks the daemon over the control socket, at most once a second however often it is scraped (about 1 ms of the event loop), and
-does the rest by itself: HTTP, slow clients, text. It ends with the daemon. Names and meanings: ossmount.metrics.
+It asks the daemon over the control socket, at most once a second however often it is scraped (about 2 ms of the event loop),
+and does the rest by itself: HTTP, slow clients, text. It ends with the daemon. Names and meanings: ossmount.metrics.
 """
 
 from __future__ import annotations

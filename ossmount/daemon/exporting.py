@@ -12,6 +12,11 @@ from typing import Final, NamedTuple
 import trio
 
 from ossmount.children.process import ChildProcess
+from ossmount.control.registry import Registry
+from ossmount.daemon.order import Order
+from ossmount.options import declarations as options
+from ossmount.options.settings import Settings, UsageError
+from ossmount.options.units import split_address
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +31,37 @@ class Target(NamedTuple):
     textfile: Path | None = None
 
 
-def check_port(target: Target) -> None:
-    """Raises OSError when the port cannot be listened on."""
-    if target.port:
+def target_of(settings: Settings) -> Target | None:
+    """None where no metrics were asked for."""
+    address, textfile = settings[options.METRICS], settings[options.METRICS_FILE]
+    host, port = split_address(address) if address else ("", 0)
+    return Target(host, port, textfile) if port or textfile is not None else None
+
+
+def check_metrics(settings: Settings) -> None:
+    """At the mount, when nobody else of it can have the port. Raises UsageError."""
+    target = target_of(settings)
+    if target is not None and target.port:
         family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((target.host, target.port))
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((target.host, target.port))
+        except OSError as error:
+            raise UsageError(
+                f"{settings.origin(options.METRICS)}: {settings[options.METRICS]} cannot be listened on "
+                f"({error.strerror}); give another address or port"
+            ) from None
+    if target is not None and target.textfile is not None and not os.access(target.textfile.parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{settings.origin(options.METRICS_FILE)}: {target.textfile.parent} is no folder that can be written to"
+        )
+
+
+def make_exporting(order: Order) -> Exporting | None:
+    target = target_of(order.settings)
+    control = Registry(order.state).path(order.mountpoint, f"-{os.getpid()}.sock")
+    return None if target is None else Exporting(target, order.mountpoint, control)
 
 
 class Exporting:
