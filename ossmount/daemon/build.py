@@ -99,7 +99,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         snapshot=taken,
         known=known,
     )
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
+    at_once = None if disk is None else disk.at_once
+    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool, at_once=at_once)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
@@ -119,6 +120,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         latency=pool.latency,
         memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
+        served=(lambda: False) if disk is None else (lambda: disk.serves),
     )
     filesystem.watch(look_ahead.note)
     exporting = make_exporting(order)
