@@ -163,7 +163,7 @@ class KernelChannel:
             facts["waiting"] = len(self._in_hand)
             facts["malformed"] = self._malformed
             facts["defects"] = self._handlers.defects
-            facts["answers_lost"] = self._device.lost
+            facts |= self._device.facts()
         facts["notifications"] = self._notifier.facts()
         return facts
 

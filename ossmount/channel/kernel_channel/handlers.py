@@ -312,7 +312,9 @@ class Handlers:
 
     def _read(self, unique: int, node: int, end: int) -> None:
         _handle, offset, size, _flags, _owner, _open_flags, _ = protocol.READ_IN.unpack_from(self._buffer, BODY)
-        if offset > LARGEST_OFFSET:
+        if not offset:
+            self.observed.files += 1
+        elif offset > LARGEST_OFFSET:
             raise InvalidArgument(f"offset {offset}")
         read = PendingRead(self, unique, node, offset, size)
         # it must be findable before the filesystem has it: done may be called at once or much later
