@@ -187,7 +187,8 @@ class Keeper:
             daemon.serving = True
             self._tries = 0
             self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
-            self._answer(pid=daemon.pid)
+            if self._coming is None:  # else whoever asked for a restart waits for that one
+                self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
