@@ -21,6 +21,7 @@ from ossmount.keeper import kernel, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
 
@@ -33,12 +34,14 @@ PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
 class Keeper:
     """The keeper of one connection."""
 
-    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "") -> None:
-        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right."""
+    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "", mounting: Mounting | None = None) -> None:
+        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right; mounting:
+        for daemons that may not."""
         self._plan = plan
         self._alive = alive
         self._journal = journal
         self._own_oom = own_oom
+        self._mounting = mounting
         self._device = -1
         self._agreement: object = None
         self._backings = Backings()
@@ -192,6 +195,8 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
+        elif kind in ("mount", "read_ahead", "detach") and self._mounting is not None:
+            self._mounting.take(daemon, message, descriptors, self._watch)
 
     def _serve_backing(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
         """One that serves no more is not heard: its successor has counted the numbers."""

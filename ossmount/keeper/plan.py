@@ -12,7 +12,7 @@ _LARGEST = 16 << 20  # bytes of a plan
 class Plan:
     """Not a dataclass, whose module alone would cost the keeper half a megabyte."""
 
-    __slots__ = ("argv", "environment", "greeting", "inherited", "order", "report", "socket")
+    __slots__ = ("argv", "environment", "greeting", "inherited", "mount", "order", "report", "socket", "user")
 
     def __init__(
         self,
@@ -24,6 +24,8 @@ class Plan:
         greeting: str = "",
         report: int = -1,
         inherited: Sequence[int] = (),
+        user: Sequence[int] = (),
+        mount: Sequence[str] = (),
     ) -> None:
         self.argv = list(argv)  # of a daemon, without the descriptors that follow
         self.order = order  # what the daemon reads on its stdin
@@ -32,6 +34,8 @@ class Plan:
         self.greeting = greeting  # what is printed when the mount is ready; "": it is reported to the command instead
         self.report = report  # the descriptor that the first daemon reports on
         self.inherited = list(inherited)  # further descriptors for the first daemon
+        self.user = list(user)  # whom a keeper of root's becomes: uid, gid and all groups
+        self.mount = list(mount)  # what such a keeper mounts for its daemon: source and mountpoint
 
     def __repr__(self) -> str:
         return f"<Plan {' '.join(self.argv[1:])}>"

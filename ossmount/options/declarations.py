@@ -331,6 +331,17 @@ NO_KEEPER: Option[bool] = Option(
     "Do without the keeper, the small process that holds the mount and starts a new daemon when one dies or hangs, or for "
     "`ossmount restart`: the mount then breaks when its daemon dies. With channel pyfuse3 it is always so.",
 )
+USER: Option[str] = Option(
+    "user",
+    RUNNING,
+    units.TEXT,
+    "",
+    "An ordinary user (a name or a number) to whom all processes of the mount belong from the start; for root. The keeper "
+    "mounts for them, and keeps CAP_SYS_ADMIN for that and for passthrough; all others have no privileges. Readers see no "
+    "difference. The user must be able to read the credentials file and to write the folders of metadata and cache; missing "
+    "ones are made.",
+    computed="the user who mounts",
+)
 LOG_LEVEL: Option[str] = Option(
     "log_level",
     RUNNING,
@@ -382,6 +393,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     PASSTHROUGH,
     FUSE_FD,
     NO_KEEPER,
+    USER,
     LOG_LEVEL,
 )
 BY_NAME: dict[str, Option[Any]] = {option.name: option for option in OPTIONS}
