@@ -62,7 +62,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     """The order with its computed defaults filled in, and the parts. Raises CommandError, UsageError or MountError."""
     settings = fill_defaults(order.settings, environ)
     inherits = kept is not None and kept.inherits
-    if settings[options.FUSE_FD] is None and not inherits:
+    mounts = settings[options.FUSE_FD] is None and not settings[options.USER]  # else others have looked at it
+    if mounts and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
@@ -76,7 +77,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    depth, why_no_passthrough = passthrough.choose(settings, disk_config)
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
     disk = None if disk_config is None else DiskCache(pool, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:

@@ -34,7 +34,9 @@ PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
 class Keeper:
     """The keeper of one connection."""
 
-    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "", mounting: Mounting | None = None) -> None:
+    def __init__(
+        self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "", mounting: Mounting | None = None
+    ) -> None:
         """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right; mounting:
         for daemons that may not."""
         self._plan = plan
