@@ -6,13 +6,14 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import ossmount
 from ossmount.channel.mounting import check_mountpoint
+from ossmount.children.process import bare_environment
 from ossmount.control.state import make_for_user
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.order import Order
@@ -22,14 +23,14 @@ from ossmount.options.settings import DEFAULT, Given, Settings, UsageError
 
 _ROOTS_CACHE = Path("/var/cache/ossmount")
 _LIMIT = 60.0  # seconds for a look at whether files can be read
-_LOOK = """\
-import sys
+_LOOK = """
+import os, sys
 for path in sys.argv[1:]:
-    try: open(path).close()
+    try:
+        if not os.path.isdir(path): open(path).close()
+        elif not os.access(path, os.W_OK | os.X_OK): sys.exit(f"{path}: it may not be written")
     except OSError as error: sys.exit(f"{path}: {error.strerror}")
 """
-    "import sys\nfor path in sys.argv[1:]:\n  try: open(path).close()\n  except OSError as e: sys.exit(f'{path}: {e.strerror}')"
-)
 
 
 class ServingUser(NamedTuple):
@@ -72,7 +73,6 @@ def prepared(order: Order, user: ServingUser) -> Order:
     if settings[options.FUSE_FD] is not None:
         raise UsageError(f"{origin} contradicts {settings.origin(options.FUSE_FD)}: whoever mounts can start us as that user")
     check_mountpoint(order.mountpoint)
-    _check_readable(settings, user, origin)
     given = {
         "uid": Given(str(os.getuid()), origin),
         "gid": Given(str(os.getgid()), origin),
@@ -83,9 +83,11 @@ def prepared(order: Order, user: ServingUser) -> Order:
         _ROOTS_CACHE.mkdir(mode=0o711, parents=True, exist_ok=True)
         _ROOTS_CACHE.chmod(_ROOTS_CACHE.stat().st_mode | 0o011)
     settings = Settings(given)
-    for folder in (settings[options.METADATA_DIR], *settings[options.CACHE_DIR]):
-        if folder is not None:
-            _make_folder(folder, user)
+    folders = [folder for folder in (settings[options.METADATA_DIR], *settings[options.CACHE_DIR]) if folder is not None]
+    for folder in folders:
+        _make_folder(folder, user)
+    files = (Path(ossmount.__file__), settings[options.CREDENTIALS], settings[options.MANIFEST])
+    _check_access((*files, *folders), user, origin)
     return replace(order, settings=settings, state=make_for_user(order.state, user.uid, user.gid))
 
 
@@ -100,9 +102,8 @@ def _make_folder(folder: Path, user: ServingUser) -> None:
         raise CommandError(ExitCode.UNEXPECTED, f"{folder} cannot be made for {user.name}: {error.strerror}") from None
 
 
-def _check_readable(settings: Settings, user: ServingUser, origin: str) -> None:
-    """Asked as the user himself, since only the kernel knows: our program, and the files that options name."""
-    files = [Path(ossmount.__file__), settings[options.CREDENTIALS], settings[options.MANIFEST]]
+def _check_access(files: Sequence[Path | None], user: ServingUser, origin: str) -> None:
+    """Whether files can be read, and folders written: asked as the user himself, since only the kernel knows."""
     words = [sys.executable, "-I", "-S", "-c", _LOOK, *[str(file) for file in files if file is not None]]
     try:
         done = subprocess.run(
@@ -111,7 +112,7 @@ def _check_readable(settings: Settings, user: ServingUser, origin: str) -> None:
             group=user.gid,
             extra_groups=user.groups,
             cwd="/",
-            env={},
+            env=bare_environment(),
             capture_output=True,
             text=True,
             timeout=_LIMIT,
@@ -120,4 +121,5 @@ def _check_readable(settings: Settings, user: ServingUser, origin: str) -> None:
     except OSError as error:
         raise CommandError(ExitCode.USAGE, f"{origin}: {user.name} cannot run {sys.executable}: {error.strerror}") from None
     if done.returncode:
-        raise CommandError(ExitCode.USAGE, f"{origin}: {user.name} cannot read {done.stderr.strip()}")
+        advice = f"let {user.name} use it (chown -R {user.name} ..., chmod), or name another place"
+        raise CommandError(ExitCode.USAGE, f"{origin}: {user.name} cannot use {done.stderr.strip()}; {advice}")

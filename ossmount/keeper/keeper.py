@@ -35,10 +35,9 @@ class Keeper:
     """The keeper of one connection."""
 
     def __init__(
-        self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "", mounting: Mounting | None = None
+        self, plan: Plan, alive: tuple[int, int], journal: int, own_oom: str = "", mounting: Mounting | None = None
     ) -> None:
-        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right; mounting:
-        for daemons that may not."""
+        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right."""
         self._plan = plan
         self._alive = alive
         self._journal = journal
