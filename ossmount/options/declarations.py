@@ -232,6 +232,14 @@ CONNECTIONS: Option[int] = Option(
     "Connections for file data, of all these processes together.",
     aliases=("fs.oss.download.thread.concurrency",),
 )
+HEDGE_ABOVE: Option[float] = Option(
+    "hedge_above",
+    DATA,
+    units.SECONDS,
+    1.0,
+    "A request that a reader waits for longer than this, and longer than 99 of 100 others took, is made a second time; the "
+    "first answer counts. At most 3 of 100 requests are made twice. inf: none.",
+)
 LIMIT_REQUESTS: Option[int] = Option(
     "limit_requests",
     DATA,
@@ -368,6 +376,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     READAHEAD_COUNT,
     FETCH_WORKERS,
     CONNECTIONS,
+    HEDGE_ABOVE,
     LIMIT_REQUESTS,
     LIMIT_BANDWIDTH,
     CACHE_DIR,
