@@ -10,9 +10,15 @@ from benchmarks.soak.samples import Sample
 
 Values = Callable[[Sample], dict[str, float]]
 
+
+def _mebibytes(values: dict[str, int]) -> dict[str, float]:
+    return {name: value / 2**20 for name, value in values.items()}
+
+
 _PANELS: tuple[tuple[str, Values], ...] = (
-    ("PSS in MiB", lambda sample: {name: value / 2**20 for name, value in sample.pss.items()}),
-    ("RSS in MiB (the slab counts in each process that has it)", lambda s: {name: v / 2**20 for name, v in s.rss.items()}),
+    ("memory of each without the slab, in MiB", lambda sample: _mebibytes(sample.own)),
+    ("PSS of all in MiB", lambda sample: {"with the slab": sum(_mebibytes(sample.pss).values())}),
+    ("RSS in MiB (the slab counts in each process that has it)", lambda sample: _mebibytes(sample.rss)),
     ("descriptors", lambda sample: dict(sample.descriptors)),
     (
         "tasks of the daemon, threads",
@@ -27,7 +33,7 @@ def draw(samples: Sequence[Sample], title: str, output: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 14), layout="constrained")
+    figure = Figure(figsize=(10, 16), layout="constrained")
     FigureCanvasAgg(figure)
     minutes = [sample.at / 60 for sample in samples]
     panels: Any = figure.subplots(len(_PANELS), sharex=True)

@@ -19,6 +19,7 @@ class Sample:
     at: float  # seconds since the beginning
     rss: dict[str, int] = field(default_factory=dict)
     pss: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)  # PSS without the slab, of which each has what it touched last
     descriptors: dict[str, int] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
     tasks: int = 0  # of the daemon's event loop
@@ -44,6 +45,7 @@ def take(at: float, status: dict[str, Any], metadata: Path, cache: Path) -> Samp
         names[name] = names.get(name, 0) + 1
         name = name if names[name] == 1 else f"{name} {names[name]}"
         sample.rss[name], sample.pss[name] = int(memory["Rss"]) << 10, int(memory["Pss"]) << 10
+        sample.own[name] = int(memory["Pss"]) - int(memory["Pss_Shmem"]) << 10
         sample.descriptors[name], sample.threads[name] = descriptors, threads
     return sample
 
@@ -96,7 +98,7 @@ def courses(samples: Sequence[Sample]) -> list[Course]:
     def course(name: str, values: Sequence[float], slack: float) -> Course:
         return Course(name, statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:]), slack)
 
-    found = [course(f"PSS of {name}", [each.pss.get(name, 0) for each in samples], 6 << 20) for name in names]
+    found = [course(f"own memory of {name}", [each.own.get(name, 0) for each in samples], 6 << 20) for name in names]
     found.append(course("PSS of all", [sum(each.pss.values()) for each in samples], 12 << 20))
     found += [course(f"descriptors of {name}", [each.descriptors.get(name, 0) for each in samples], 8) for name in names]
     found += [course(f"threads of {name}", [each.threads.get(name, 0) for each in samples], 4) for name in names]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import ossmount
+from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
 from ossmount.daemon.order import Order
 from ossmount.daemon.serving_user import find_user
@@ -37,7 +38,9 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         report=report,
         inherited=[given] if given is not None and first else [],
         user=[] if user is None else [user.uid, user.gid, *user.groups],
-        mount=[] if user is None else [str(order.source), order.mountpoint],
+        source=str(order.source),
+        mountpoint=order.mountpoint,
+        detach=detach_commands(order.mountpoint),
     )
 
 

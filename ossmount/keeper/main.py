@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         keeper = _adopting(plan, int(arguments[1]), own if lowered else "")
     else:
         journal = os.memfd_create("ossmount-journal")
-        keeper = Keeper(plan, os.pipe(), journal, own_oom=own if lowered else "", mounting=mounting)
+        keeper = Keeper(plan, os.pipe(), journal, oom=own if lowered else "", mounting=mounting)
         keeper.start()
     return keeper.run()
 
@@ -46,7 +46,7 @@ def _give_up_root(plan: Plan) -> Mounting | None:
     """For a mount whose processes belong to an ordinary user: what this keeper still does for it. Nothing when it is one."""
     if not plan.user or os.geteuid():
         return None
-    mounting = Mounting(*plan.mount)
+    mounting = Mounting(plan.source, plan.mountpoint)
     uid, gid, *groups = plan.user
     become(uid, gid, groups, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE)
     return mounting
@@ -60,7 +60,7 @@ def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
     message, (reading, writing, journal, device) = received
     connection.setblocking(False)
     pid = int(str(message["pid"]))
-    keeper = Keeper(plan, (reading, writing), journal, own_oom=own_oom)
+    keeper = Keeper(plan, (reading, writing), journal, oom=own_oom)
     backings = message["backings"]
     assert isinstance(backings, list)
     daemon = Daemon(pid, connection, wire.FIRST, plan)

@@ -93,7 +93,7 @@ class Mounting:
             try:
                 os.closerange(3, writing)  # the device above all: whoever has it keeps the connection up
                 os.closerange(writing + 1, _DESCRIPTORS)
-                code = self._take_away()
+                code = self.take_away()
             finally:
                 os.write(writing, bytes([code]))
                 os._exit(0)
@@ -107,8 +107,8 @@ class Mounting:
 
         watch(reading, ended)
 
-    def _take_away(self) -> int:
-        """The errno. By a descriptor of what lies there now, compared with what we have mounted."""
+    def take_away(self) -> int:
+        """The errno; 0 when done. By a descriptor of what lies there now, compared with what we have mounted."""
         try:
             found = os.open(self._mountpoint, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             with open(f"/proc/self/fdinfo/{found}", encoding="ascii") as file:

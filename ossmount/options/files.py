@@ -14,6 +14,7 @@ from ossmount.options.declarations import BY_NAME, CONFIG, PROXY
 from ossmount.options.declared.option import Option
 from ossmount.options.foreign import Fate, foreign
 from ossmount.options.settings import Given, UsageError, nearest, parse
+from ossmount.options.source import parse_source
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -102,6 +103,10 @@ def _add(found: ConfigFile, key: str, value: Any, line: int) -> ConfigFile:
     if key in (SOURCE, MOUNTPOINT):
         if not isinstance(value, str) or not value:
             raise ValueError(f"{key} is a text in quotes")
+        if key == SOURCE:
+            _check_source(value)
+        else:
+            _check_absolute(key, value)
         return found._replace(source=value) if key == SOURCE else found._replace(mountpoint=value)
     option = BY_NAME.get(key)
     if option is None:
@@ -153,15 +158,21 @@ def _as_text(option: Option[Any], value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{option.name}: {_form(option)}")
     if option.unit.names_files and "://" not in value:
-        _check_absolute(option, value)
+        for part in value.split(":") if option.unit is units.PATHS else [value]:
+            _check_absolute(option.name, part)
     return value
 
 
-def _check_absolute(option: Option[Any], value: str) -> None:
-    parts = value.split(":") if option.unit is units.PATHS else [value]
-    for part in parts:
-        if part and not part.startswith(("/", "~")):
-            raise ValueError(f"{option.name}: {part} depends on the folder of who mounts; write the whole path")
+def _check_source(value: str) -> None:
+    try:
+        parse_source(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_absolute(name: str, path: str) -> None:
+    if path and not path.startswith(("/", "~")):
+        raise ValueError(f"{name}: {path} depends on the folder of who mounts; write the whole path")
 
 
 def _form(option: Option[Any]) -> str:

@@ -59,6 +59,8 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         ("allow_other = 1.5", "allow_other: '1.5' is not right"),
         ("endpoint = ['a']", "endpoint is no list"),
         ("uid = 1979-05-27", "uid: write uid"),
+        ("source = 'bucket'", "'bucket' is not a source; write oss://BUCKET"),
+        ("mountpoint = 'x'", "mountpoint: x depends on the folder of who mounts"),
         ("source = 5", "source is a text in quotes"),
         ("credentials = 'keys.json'", "credentials: keys.json depends on the folder of who mounts"),
         ("cache_dir = '/a:b'", "cache_dir: b depends on"),
