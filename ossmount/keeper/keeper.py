@@ -21,6 +21,7 @@ from ossmount.keeper import kernel, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.elsewhere import AGAIN, NoStarter
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
 
@@ -51,6 +52,7 @@ class Keeper:
         self._died = False  # the last one did not leave
         self._deaths = 0
         self._restarts = 0
+        self._awaited = False  # whether a starter is waited for
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
         self._stops = 0
@@ -116,14 +118,18 @@ class Keeper:
             self._leaving = 0.0
             self._current.kill()
         if self._next and now >= self._next:
-            self._start_successor()
+            self._start_next()
 
     # -- daemons
 
     def start(self) -> None:
         """Starts the daemon that mounts. Raises OSError."""
-        self._current = self._spawn(self._plan, wire.FIRST)
-        self._report.handed_on(self._plan)
+        try:
+            self._current = self._spawn(self._plan, wire.FIRST)
+        except NoStarter as error:
+            self._wait_for_starter(error)
+        else:
+            self._report.handed_on(self._plan)
 
     def adopt(self, daemon: Daemon, device: int, agreement: object, backings: Backings, *, serving: bool) -> None:
         """Keeps a daemon that runs already: the one that started this keeper."""
@@ -133,6 +139,7 @@ class Keeper:
 
     def _spawn(self, plan: Plan, role: str) -> Daemon:
         daemon = spawn(plan, role, self._own_oom)
+        self._awaited = False
         self._introduce(daemon)
         return daemon
 
@@ -253,12 +260,24 @@ class Keeper:
         else:
             self._fail(f"{self._tries} daemons in a row died before they served; the last one {how}")
 
-    def _start_successor(self) -> None:
-        """On the same device; what was in hand comes once more."""
+    def _wait_for_starter(self, error: NoStarter) -> None:
+        """The container of the daemons is replaced, which may take long and says nothing against the next daemon."""
+        if not self._awaited:
+            log(f"no daemon can be started yet: {error}", "WARNING")
+        self._awaited = True
+        self._next = time.monotonic() + AGAIN
+
+    def _start_next(self) -> None:
+        """On the same device, if there is one already; what was in hand comes once more."""
         self._next = 0.0
-        kernel.resend(self._device)
         try:
-            self._current = self._spawn(self._plan, wire.SUCCESSOR)
+            if self._device < 0:
+                self.start()
+            else:
+                kernel.resend(self._device)
+                self._current = self._spawn(self._plan, wire.SUCCESSOR)
+        except NoStarter as error:
+            self._wait_for_starter(error)
         except OSError as error:
             self._tries += 1
             log(f"no daemon can be started: {error}", "ERROR")
