@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from ossmount.config import DataConfig
-from ossmount.data.blocks import BLOCK
+from ossmount.data.blocks import BLOCK, aligned
 from ossmount.data.budget import Budget
 from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
@@ -51,11 +51,14 @@ class ObjectReader:
         config: DataConfig,
         clock: Callable[[], float] = time.monotonic,
         storer: PageStorer | None = None,
+        at_once: Callable[[Version], memoryview | None] | None = None,
     ) -> None:
+        """at_once: all of a small object where that needs no waiting, valid until the next call."""
         self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
+        self._at_once = at_once
         self._failures = Failures(clock)
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
@@ -72,7 +75,8 @@ class ObjectReader:
             return
         page = self._cache.page(version, offset)
         if page is None or end > page.end or (page.transfer is not None and end > page.transfer.received):
-            self._miss(version, offset, end, done)
+            if page is not None or offset or end > WHOLE or end < version.size or not self._answer_at_once(version, done):
+                self._miss(version, offset, end, done)
             return
         self._counts["hits"] += 1
         self._answer([page], offset, end, done)
@@ -137,6 +141,14 @@ class ObjectReader:
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
+    def _answer_at_once(self, version: Version, done: ReadDone) -> bool:
+        """Answers a read of all of a small object without memory of ours, where that can be."""
+        if self._at_once is None or (data := self._at_once(version)) is None:
+            return False
+        self._counts["misses"] += 1
+        done((data,))
+        return True
+
     def _answer(self, pages: list[Page], offset: int, end: int, done: ReadDone, held: bool = False) -> None:
         """Sends the bytes from offset to end, which lie in the pages; `held`: these are the read's own holds."""
         cache = self._cache
@@ -177,7 +189,7 @@ class ObjectReader:
     # -- misses -------------------------------------------------------------------------------------------------------
 
     def _miss(self, version: Version, offset: int, end: int, done: ReadDone) -> None:
-        start, stop = _aligned(offset, end, version.size)
+        start, stop = aligned(offset, end, version.size)
         if stop - start > self._cache.size:
             done(InvalidArgument(f"a read of {end - offset} bytes with a memory limit of {self._cache.size}"))
             return
@@ -222,7 +234,7 @@ class ObjectReader:
         extend = plan.extend
         if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
             extend = plan.windows[0][1]
-        _, beyond = self._cache.find(version, stop, _aligned(stop, extend, version.size)[1])
+        _, beyond = self._cache.find(version, stop, aligned(stop, extend, version.size)[1])
         if not beyond or beyond[0][0] != stop:
             return gaps
         return [*gaps[:-1], (start, beyond[0][1])]
@@ -232,7 +244,7 @@ class ObjectReader:
         cache, version = self._cache, read.version
         for page in pages:
             cache.hold(page)
-        started = self._transfers.prepare(version, gaps, True, _aligned(read.offset, read.end, version.size)[1] if plan else 0)
+        started = self._transfers.prepare(version, gaps, True, aligned(read.offset, read.end, version.size)[1] if plan else 0)
         if started is None:
             for page in pages:
                 cache.release(page)
@@ -293,7 +305,7 @@ class ObjectReader:
             self._pumping = False
 
     def _resume(self, read: PendingRead) -> bool:
-        pages, gaps = self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))
+        pages, gaps = self._cache.find(read.version, *aligned(read.offset, read.end, read.version.size))
         if (failure := self._recent_failure(read.version, gaps)) is not None:
             read.waiting = -1
             read.done(failure)
@@ -305,7 +317,7 @@ class ObjectReader:
 
         The pages that it needs only a part of take that room; without them its own bytes fit.
         """
-        for page in self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))[0]:
+        for page in self._cache.find(read.version, *aligned(read.offset, read.end, read.version.size))[0]:
             self._cache.drop(page)
         return self._resume(read)
 
@@ -320,7 +332,7 @@ class ObjectReader:
 
     def _fetch_window(self, version: Version, start: int, end: int, account: Account) -> bool:
         """Fetches what is missing of the window; False when there is no room for it."""
-        _, gaps = self._cache.find(version, *_aligned(start, end, version.size))
+        _, gaps = self._cache.find(version, *aligned(start, end, version.size))
         if not gaps:
             return True
         if self._queue:
@@ -386,8 +398,3 @@ class ObjectReader:
                     defect = defect or failure
         if defect is not None:
             raise defect
-
-
-def _aligned(start: int, end: int, size: int) -> Range:
-    """The range in whole blocks, cut at the end of the object."""
-    return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)

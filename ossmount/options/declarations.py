@@ -11,6 +11,7 @@ from typing import Any
 from ossmount.options.declared.caching import *  # noqa: F403
 from ossmount.options.declared.data import *  # noqa: F403
 from ossmount.options.declared.kernel import *  # noqa: F403
+from ossmount.options.declared.observing import *  # noqa: F403
 from ossmount.options.declared.option import CACHING, DATA, KERNEL, RUNNING, SOURCE, VIEW, WHENCE, Option
 from ossmount.options.declared.running import *  # noqa: F403
 from ossmount.options.declared.source import *  # noqa: F403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -137,6 +138,23 @@ def show_proxy(text: str) -> str:
     return f"{head.partition('://')[0]}://***@{tail}" if at else text
 
 
+def _address(text: str) -> str:
+    host, _, port = text.strip().rpartition(":")
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 0 < int(port) < 1 << 16:
+        raise ValueError("expected ADDRESS:PORT, or a PORT alone for the loopback interface: 127.0.0.1:9464")
+    try:
+        ipaddress.ip_address(host.strip("[]") or "127.0.0.1")
+    except ValueError:
+        raise ValueError(f"{host!r} is no IP address: 127.0.0.1:9464, 0.0.0.0:9464 or [::]:9464") from None
+    return f"{host or '127.0.0.1'}:{int(port)}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of a value of ADDRESS."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def show_optional(value: object) -> str:
     return "" if value is None else str(value)
 
@@ -155,6 +173,7 @@ PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_pla
 CONFIG: Unit[Path | None] = Unit("FILE|NAME", config_path, show_optional, names_files=True)
 PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths, names_files=True)
 PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
+ADDRESS: Unit[str] = Unit("ADDRESS:PORT", _address)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)
 
 
