@@ -120,7 +120,7 @@ class Daemon:
 
 
 def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
-    """Starts a daemon. Raises OSError, NoStarter among them. oom_score_adj: its own, where the keeper has a lower one ("" where it has not)."""
+    """Starts a daemon. Raises OSError, NoStarter among them. oom_score_adj: its own, where the keeper has a lower one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report = plan.report if role == wire.FIRST else -1
     handed = [theirs.fileno(), *(fd for fd in (report, *plan.inherited) if fd >= 0 and role == wire.FIRST)]
