@@ -23,5 +23,5 @@ RUN useradd --uid 10001 --create-home --home-dir /var/lib/ossmount --shell /usr/
     && install -d -o ossmount -g ossmount -m 0755 /mnt/data
 ENV PATH=/opt/ossmount/bin:$PATH OSSMOUNT_STATE_DIR=/run/ossmount OSSMOUNT_METADATA_DIR=/var/cache/ossmount
 USER ossmount
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["ossmount", "status", "--health"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ossmount status --health "$OSSMOUNT_MOUNTPOINT"
 ENTRYPOINT ["ossmount-run"]

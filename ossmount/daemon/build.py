@@ -73,7 +73,11 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
-    fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
+    fetch = FetchConfig(
+        workers=settings[options.FETCH_WORKERS],
+        connections=settings[options.CONNECTIONS],
+        hedge_above=settings[options.HEDGE_ABOVE],
+    )
     listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)

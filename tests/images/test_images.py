@@ -57,7 +57,11 @@ def test_a_training_loop_in_a_container(image: str, environ: dict[str, str]) -> 
 
 
 def test_its_exit_code_and_its_health(image: str, environ: dict[str, str]) -> None:
-    done = run(containers.podman(image, ["sh", "-c", "ossmount status --health && exit 9"], *FUSE, environ=environ))
+    done = run(
+        containers.podman(
+            image, ["sh", "-c", 'ossmount status --health "$OSSMOUNT_MOUNTPOINT" && exit 9'], *FUSE, environ=environ
+        )
+    )
     assert done.returncode == 9, done.stderr
     inspected = json.loads(containers.run(["podman", "image", "inspect", image]))[0]
     assert "--health" in str(inspected["Healthcheck"])
