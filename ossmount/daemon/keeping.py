@@ -9,6 +9,7 @@ from pathlib import Path
 import ossmount
 from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
+from ossmount.daemon.choice import STARTER
 from ossmount.daemon.order import Order
 from ossmount.daemon.serving_user import find_user
 from ossmount.keeper.plan import Plan
@@ -39,6 +40,7 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         inherited=[given] if given is not None and first else [],
         user=[] if user is None else [user.uid, user.gid, *user.groups],
         source=str(order.source),
+        starter=os.environ.get(STARTER, ""),
         mountpoint=order.mountpoint,
         detach=detach_commands(order.mountpoint),
     )

@@ -15,7 +15,7 @@ import ossmount
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.children.process import bare_environment
 from ossmount.control.state import make_for_user
-from ossmount.daemon.choice import why_no_keeper
+from ossmount.daemon.choice import STARTER, why_no_keeper
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options import declarations as options
@@ -72,6 +72,8 @@ def prepared(order: Order, user: ServingUser) -> Order:
         raise UsageError(f"{origin} needs a keeper, which mounts for the user, and there is none: {why}")
     if settings[options.FUSE_FD] is not None:
         raise UsageError(f"{origin} contradicts {settings.origin(options.FUSE_FD)}: whoever mounts can start us as that user")
+    if os.environ.get(STARTER):
+        raise UsageError(f"{origin}: daemons are started in another container ({STARTER}); run that container as the user")
     check_mountpoint(order.mountpoint)
     given = {
         "uid": Given(str(os.getuid()), origin),

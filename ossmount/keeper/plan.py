@@ -23,6 +23,7 @@ class Plan:
         "report",
         "socket",
         "source",
+        "starter",
         "user",
     )
 
@@ -36,6 +37,7 @@ class Plan:
         greeting: str = "",
         report: int = -1,
         inherited: Sequence[int] = (),
+        starter: str = "",
         mountpoint: str = "",
         detach: Sequence[Sequence[str]] = (),
         source: str = "",
@@ -48,6 +50,7 @@ class Plan:
         self.greeting = greeting  # what is printed when the mount is ready; "": it is reported to the command instead
         self.report = report  # the descriptor that the first daemon reports on
         self.inherited = list(inherited)  # further descriptors for the first daemon
+        self.starter = starter  # the socket of who starts the daemons in another container; "": they are our children
         self.mountpoint = mountpoint  # as the mount table has it
         self.detach = [list(words) for words in detach]  # commands that take the mount away, when no daemon does
         self.source = source  # as the mount table is to show it
@@ -65,6 +68,7 @@ class Plan:
             environment={**self.environment, **environment},
             mountpoint=self.mountpoint,
             detach=self.detach,
+            starter=self.starter,
         )
 
     def write(self) -> int:
