@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to mount")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty folder")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    parser.add_argument("--stderr", action="store_true", help="log to stderr, also when the daemon runs in the background")
     add_options(parser)
 
 
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_descriptor(settings)
     order = _order(source, arguments.mountpoint, settings)
     if not arguments.foreground:
-        return _background(order)
+        return _background(order, to_stderr=arguments.stderr)
     from ossmount.daemon.choice import why_no_keeper
 
     return _foreground(order) if why_no_keeper(settings) else _foreground_with_keeper(order)
@@ -133,8 +134,8 @@ def _foreground_with_keeper(order: Order) -> int:
     raise AssertionError("execve() has returned")
 
 
-def _background(order: Order) -> int:
+def _background(order: Order, *, to_stderr: bool) -> int:
     from ossmount.daemon.background import start_daemon
 
-    start_daemon(order, os.environ)
+    start_daemon(order, os.environ, to_stderr=to_stderr)
     return ExitCode.OK

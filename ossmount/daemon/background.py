@@ -6,6 +6,7 @@ import os
 import signal
 import site
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,13 @@ from ossmount.options.declarations import FUSE_FD
 _END = 30.0  # seconds that a daemon may take to end when the command is interrupted
 
 
-def start_daemon(order: Order, environ: Mapping[str, str]) -> int:
-    """Starts a daemon, or its keeper, and waits until the mount answers; its pid. Raises CommandError; then it is gone too."""
-    log = Registry(order.state).path(order.mountpoint, ".log")
-    order = replace(order, log=str(log))
+def start_daemon(order: Order, environ: Mapping[str, str], *, to_stderr: bool = False) -> int:
+    """Starts a daemon, or its keeper, and waits until the mount answers; its pid. Raises CommandError; then it is gone too.
+
+    to_stderr: it logs to our stderr and not to a file.
+    """
+    log = None if to_stderr else Registry(order.state).path(order.mountpoint, ".log")
+    order = replace(order, log=str(log or ""))
     read_end, write_end = os.pipe()
     try:
         start = _spawn_daemon if why_no_keeper(order.settings) else _spawn_keeper
@@ -42,7 +46,7 @@ def start_daemon(order: Order, environ: Mapping[str, str]) -> int:
             raise CommandError(ExitCode(report.code), report.message)
     except CommandError as error:
         process.wait()
-        if error.code == ExitCode.UNEXPECTED:
+        if error.code == ExitCode.UNEXPECTED and log is not None:
             raise CommandError(error.code, f"{error.message}; the log is {log}") from None
         raise
     except BaseException:
@@ -53,10 +57,10 @@ def start_daemon(order: Order, environ: Mapping[str, str]) -> int:
     return process.pid
 
 
-def _spawn_keeper(order: Order, environ: Mapping[str, str], log: Path, write_end: int) -> subprocess.Popen[bytes]:
+def _spawn_keeper(order: Order, environ: Mapping[str, str], log: Path | None, write_end: int) -> subprocess.Popen[bytes]:
     plan = plan_of(order, report=write_end)
     descriptor = plan.write()
-    log_end = open_log(log)
+    log_end = os.dup(sys.stderr.fileno()) if log is None else open_log(log)
     try:
         return subprocess.Popen(
             keeper_words(descriptor, -1, order.mountpoint),
@@ -72,9 +76,9 @@ def _spawn_keeper(order: Order, environ: Mapping[str, str], log: Path, write_end
         os.close(log_end)
 
 
-def _spawn_daemon(order: Order, environ: Mapping[str, str], log: Path, write_end: int) -> subprocess.Popen[bytes]:
+def _spawn_daemon(order: Order, environ: Mapping[str, str], log: Path | None, write_end: int) -> subprocess.Popen[bytes]:
     fuse_fd = order.settings[FUSE_FD]
-    log_end = open_log(log)
+    log_end = os.dup(sys.stderr.fileno()) if log is None else open_log(log)
     try:
         process = subprocess.Popen(
             [*daemon_words(order), str(write_end), "-1"],
