@@ -81,6 +81,7 @@ class FetchConfig:
 
     workers: int = 0  # 0: by cores
     connections: int = 128  # of all workers together
+    verify: bool = True  # whole objects are compared with their CRC-64
 
 
 @dataclass(frozen=True)

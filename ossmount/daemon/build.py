@@ -29,6 +29,7 @@ from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.damage import Damage
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
@@ -39,6 +40,7 @@ from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
 from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
 from ossmount.data.disk.cache import DiskCache
+from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import Unsupported
@@ -70,14 +72,18 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
-    fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
+    verify = settings[options.VERIFY]
+    fetch = FetchConfig(settings[options.FETCH_WORKERS], settings[options.CONNECTIONS], verify=verify != "off")
     listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
+    integrity = None if verify == "off" else Integrity(pool, every=1 if verify == "full" else SAMPLE)
+    checked = integrity or pool
+    damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     depth, why_no_passthrough = passthrough.choose(settings, disk_config)
-    disk = None if disk_config is None else DiskCache(pool, slab, replace(disk_config, copies=depth > 0))
+    disk = None if disk_config is None else DiskCache(checked, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -96,10 +102,11 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         snapshot=taken,
         known=known,
     )
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
+    reader = ObjectReader(slab, disk or checked, data_config(settings, slab.size), storer=pool, damaged=damage)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
+    damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
     channel, reason = make_channel(settings, filesystem, kernel_config, kept, passthrough.Copies(namespace, disk))
     filesystem.attach(channel)
@@ -137,6 +144,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             **({} if disk is None else {"disk": disk.facts}),
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
+            "integrity": lambda: {"verify": verify, **damage.facts(), **({} if integrity is None else integrity.facts())},
             "oss": remote.facts,
             "rates": rates.facts,
             "memory": governing.facts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
 import struct
@@ -255,7 +256,8 @@ class Application:
             transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             transport.abort()
         else:
-            transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
+            with contextlib.suppress(OSError):  # the client was quicker
+                transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
             transport.close()
 
 

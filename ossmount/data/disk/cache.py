@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import trio
 
 from ossmount.config import DiskConfig
 from ossmount.data.disk import messages
+from ossmount.data.disk.dropping import Dropping
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.known import Known
 from ossmount.data.disk.layout import WHOLE, Label, name_of
@@ -27,6 +27,7 @@ from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
 from ossmount.data.disk.ranges import Range, joined
+from ossmount.data.disk.under_way import Fetch, Write
 from ossmount.data.slab import Slab, cut
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
@@ -42,34 +43,6 @@ _BEHIND: Final = 4  # the share of the slab that may be held for writing: a quar
 #: Keeps what lies in the targets (from an offset of a version on) in memory until the function that it returns is called; None
 #: when it does not lie there any more.
 Hold = Callable[[Version, int, Sequence[tuple[int, int]]], Callable[[], None] | None]
-
-
-@dataclass(slots=True, eq=False)
-class _Fetch:
-    """A fetch that is not done."""
-
-    request: FetchRequest
-    done: FetchDone
-    progress: FetchProgress | None
-    place: Place | None
-    name: bytes
-    demand: bool
-    since: float
-    cancelled: bool = False
-    error: OssMountError | None = None
-    parts: dict[int, int] = field(default_factory=dict)  # at OSS: number of each part, 0 before it is started
-
-
-@dataclass(slots=True)
-class _Write:
-    """Pages that are held until they are written."""
-
-    name: bytes
-    size: int  # bytes of the object
-    release: Callable[[], None]
-    length: int
-    place: Place
-    since: float
 
 
 class DiskCache:
@@ -94,6 +67,7 @@ class DiskCache:
         self._reader = Helper("read", reading, slab, self._take, self._reader_lost, self._reads_hang)
         self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
         self.pinning = Pinning(config.store, self._places, self._writer.send)
+        self._dropping = Dropping(self._writer.send)
         self._known = Known()
         self._quick = QuickReader(slab.view, config.touch_after)
         self.copies: WholeCopies | None = None
@@ -102,9 +76,9 @@ class DiskCache:
             self.copies = WholeCopies(copying, config.store, self._places, slab, config.slow_after, clock)
         self._hold: Hold | None = None
         self._number = 0
-        self._fetches: dict[int, _Fetch] = {}
+        self._fetches: dict[int, Fetch] = {}
         self._asked: dict[int, None] = {}  # those of them that the reading process has; oldest first
-        self._writes: dict[int, _Write] = {}  # oldest first
+        self._writes: dict[int, Write] = {}  # oldest first
         self._held = 0
         self._most_held = slab.size // _BEHIND
         names = (
@@ -134,14 +108,14 @@ class DiskCache:
         name, place = b"", None
         if version.etag:
             name = name_of(self._store, version)
-            place = self._places.choose(name)
+            place = None if name in self._dropping.names else self._places.choose(name)
         if place is not None and place.trusted and self._is_quick(place, name, request):
             _guarded(done, None)
             return number
         if place is not None and self._is_busy():
             self._counts["bypassed"] += 1
             place = None
-        fetch = _Fetch(request, done, progress, place, name, request.demand, self._clock())
+        fetch = Fetch(request, done, progress, place, name, request.demand, self._clock())
         self._fetches[number] = fetch
         if place is not None and place.known and name not in self._known:
             self._counts["misses"] += 1
@@ -178,6 +152,10 @@ class DiskCache:
             fetch.cancelled = True
             for part in list(filter(None, fetch.parts.values())):
                 self._fetcher.cancel(part)
+
+    def drop(self, version: Version) -> None:
+        """Removes what is cached of the version; until that is done it is neither read here nor written."""
+        self._dropping.add(name_of(self._store, version), self._written_now())
 
     # ---- daemon
 
@@ -222,6 +200,7 @@ class DiskCache:
             "reading": len(self._asked),
             "writing": len(self._writes),
             "bytes_held": self._held,
+            "dropped_versions": self._dropping.dropped,
             "restarts": self._reader.restarts + self._writer.restarts,
             "pids": self.pids(),
             "directories": {place.path: place.facts(now) for place in self._places.all},
@@ -244,8 +223,11 @@ class DiskCache:
             self._listed(self._places.all[message[1]], *message[2:])
         elif kind == messages.PINNED:
             self.pinning.answered(*message[1:])
+        elif kind == messages.DROPPED:
+            self._dropping.answered(*message[1:])
         elif kind == messages.STATE:
             self._places.all[message[1]].state = message[2]
+            self._dropping.ask(self._written_now())  # it may be the first one of a process
         elif kind == messages.REFUSED:
             self._places.refused(self._places.all[message[1]], message[2])
 
@@ -278,7 +260,7 @@ class DiskCache:
         else:
             self._end(number, fetch)
 
-    def _fetch_missing(self, number: int, fetch: _Fetch, missing: list[Range]) -> None:
+    def _fetch_missing(self, number: int, fetch: Fetch, missing: list[Range]) -> None:
         """Asks OSS for ranges of the fetch."""
         if fetch.cancelled:
             fetch.error = Unavailable("cancelled: nobody waits any more")
@@ -296,7 +278,7 @@ class DiskCache:
             if part in fetch.parts:
                 fetch.parts[part] = inner
 
-    def _fetched(self, number: int, fetch: _Fetch, part: int, request: FetchRequest, error: OssMountError | None) -> None:
+    def _fetched(self, number: int, fetch: Fetch, part: int, request: FetchRequest, error: OssMountError | None) -> None:
         """OSS has answered a part."""
         del fetch.parts[part]
         if error is not None:
@@ -306,7 +288,7 @@ class DiskCache:
         if not fetch.parts:
             self._end(number, fetch)
 
-    def _end(self, number: int, fetch: _Fetch) -> None:
+    def _end(self, number: int, fetch: Fetch) -> None:
         del self._fetches[number]
         _guarded(fetch.done, fetch.error)
 
@@ -339,7 +321,7 @@ class DiskCache:
     def _write(self, place: Place, name: bytes, request: FetchRequest) -> None:
         """Has the bytes of a fetch written, if there is somebody to do it and memory to keep them in."""
         version, length = request.version, request.length
-        if self._hold is None or not self._places.may_write(place):
+        if self._hold is None or name in self._dropping.names or not self._places.may_write(place):
             return
         release = None
         if self._held + length <= self._most_held:
@@ -352,7 +334,7 @@ class DiskCache:
         label = Label(self._store, version.key, version.etag).pack()
         message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
         if self._writer.send(message):
-            self._writes[number] = _Write(name, version.size, release, length, place, self._clock())
+            self._writes[number] = Write(name, version.size, release, length, place, self._clock())
             self._held += length
         else:
             self._counts["not_written"] += 1
@@ -369,9 +351,14 @@ class DiskCache:
         write.release()
         if written and self.copies is not None:
             self.copies.written(write.place, write.name, write.size, write.length)
+        self._dropping.ask(self._written_now())
+
+    def _written_now(self) -> Iterator[bytes]:
+        return (write.name for write in self._writes.values())
 
     def _writer_lost(self) -> None:
         self.pinning.lost()
+        self._dropping.lost()
         for number in list(self._writes):
             self._written(number, 0, 0)
 

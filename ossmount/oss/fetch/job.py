@@ -34,12 +34,13 @@ class Job:
         "size",
         "start",
         "started_at",
+        "summed",
         "trouble",
     )
 
     def __init__(self, message: wire.Message, slab: memoryview) -> None:
         """From a START message. Raises ValueError for targets outside the slab or of another length."""
-        _, number, key, etag, size, start, length, targets, demand, progress, deadline = message
+        _, number, key, etag, size, start, length, targets, demand, progress, deadline, summed = message
         self.number: int = number
         self.key: bytes = key
         self.etag: str = etag
@@ -57,6 +58,7 @@ class Job:
         self.damages = 0
         self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
+        self.summed: bool = summed and not self.whole  # its CRC-64 is told to the daemon
         self.started_at = 0  # bytes received when the current attempt began
         self.trouble: Trouble | None = None  # of the last failed attempt
         if self.scatter.length != length:

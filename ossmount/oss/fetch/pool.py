@@ -66,6 +66,7 @@ class FetchPool:
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
+            verify=config.verify,
             proxy=proxy_of(endpoint, source.proxy, environment),
         )
         self._source = source

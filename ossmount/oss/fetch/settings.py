@@ -17,6 +17,7 @@ class WorkerSettings:
     connect_timeout: float
     timeout: float
     prepaid: int  # bytes of each request that are paid when it starts, where bytes are limited; else 0
+    verify: bool  # whole objects against x-oss-hash-crc64ecma
     proxy: tuple[str, int, str] | None  # host, port, value of Proxy-Authorization
 
     def packed(self) -> dict[str, Any]:

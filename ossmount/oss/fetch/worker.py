@@ -41,6 +41,19 @@ _SWEEP: Final = 0.25
 _FINISH_ANYWAY: Final = 512 << 10
 
 
+_COUNTERS: Final = (
+    "requests",
+    "bytes",
+    "connections",
+    "answered",
+    "retries",
+    "throttled",
+    "timeouts",
+    "damaged",  # answers that could not be right
+    "reused_closed",
+    "verified",  # whole objects whose CRC-64 was compared
+    "unverified",  # whole objects without CRC-64, and all of them with --verify off
+)
 _CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
 
 
@@ -72,9 +85,7 @@ class Worker:
         self._allowance = Allowance(settings.prepaid)
         self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
-        self.counters = dict.fromkeys(
-            ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
-        )
+        self.counters = dict.fromkeys(_COUNTERS, 0)
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
@@ -215,11 +226,22 @@ class Worker:
         self._allowance.charge(job)
         self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
-        if job.crc64 is not None and job.scatter.crc64() != job.crc64:
+        if job.whole and not self._is_right(job):
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
+            if job.summed:
+                self._outgoing.append((wire.SUMMED, job.number, job.scatter.crc64(), job.crc64))
             self._end(job, None)
         self._connections.release(connection, self._now)
+
+    def _is_right(self, job: Job) -> bool:
+        """Whether the bytes of a whole object have its CRC-64, as far as that is known and wanted."""
+        if job.crc64 is None or not self._settings.verify:
+            self.counters["unverified"] += 1
+            return True
+        right = job.scatter.crc64() == job.crc64
+        self.counters["verified"] += right
+        return right
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
