@@ -5,6 +5,7 @@ Seconds are floats, sizes are bytes. No component reads the environment or anoth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,7 @@ class FetchConfig:
 
     workers: int = 0  # 0: by cores
     connections: int = 128  # of all workers together
+    slow_after: float = math.inf  # seconds from which a fetch is told of as slow
     verify: bool = True  # whole objects are compared with their CRC-64
 
 

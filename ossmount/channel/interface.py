@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
@@ -27,6 +27,43 @@ class Lender(Protocol):
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device until the connection ends; nothing where the kernel keeps no pages."""
         ...
+
+
+class Ended(NamedTuple):
+    """A request of the kernel that was answered."""
+
+    operation: str  # READ, LOOKUP, …
+    node: int
+    name: bytes  # within the node; of LOOKUP only
+    offset: int  # of READ and of listings
+    size: int  # bytes asked for
+    seconds: float  # from the moment it was read from the device
+    errno: int
+
+
+#: Called on the event loop's thread; must neither wait nor raise.
+Watcher = Callable[[Ended], None]
+
+
+class Observations(Protocol):
+    """What a channel knows of the requests that it answered."""
+
+    def watch(self, watcher: Watcher, slower_than: float) -> Callable[[], None]:
+        """Tells of each request that takes so many seconds or more, until the function returned is called. Costs nothing
+        while nobody watches."""
+        ...
+
+    def last_failures(self) -> Sequence[Mapping[str, object]]:
+        """The last ones that were answered, oldest first: time (since the epoch), node, errno, error."""
+        ...
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A channel whose requests can be watched."""
+
+    @property
+    def observed(self) -> Observations: ...
 
 
 class LocalCopies(Protocol):
@@ -64,6 +101,30 @@ class Taken(NamedTuple):
     fd: int  # the same open device that the other one read from
     agreement: Mapping[str, Any]  # what INIT agreed, as that daemon gave it to Succession.keep()
     after_death: bool  # the other one died, and did not leave
+
+
+class Owed(Protocol):
+    """The requests that a channel has in hand."""
+
+    def oldest(self) -> tuple[int, int]:
+        """The numbers of the READ and of the other request that are in hand longest; 0: there is none."""
+        ...
+
+    def give_up(self, number: int) -> None:
+        """Answers a request with ETIMEDOUT, whatever becomes of it."""
+        ...
+
+    def lines(self) -> Iterator[str]:
+        """All of them, for people."""
+        ...
+
+
+@runtime_checkable
+class Debtor(Protocol):
+    """A channel that can tell what it has in hand."""
+
+    @property
+    def owed(self) -> Owed: ...
 
 
 @runtime_checkable

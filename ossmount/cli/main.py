@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metadata": ("ossmount.cli.metadata", "list a source once for many machines: build, export, import"),
     "prefetch": ("ossmount.cli.prefetch", "tell a mount which files will be read next, in which order"),
     "warm": ("ossmount.cli.warm", "read files and folders of a mount once, so that they are in memory"),
+    "config": ("ossmount.cli.config", "show, check, write and translate configurations"),
     "serve": ("ossmount.cli.serve", "serve a local folder as OSS, for trying things out and for tests"),
 }
 

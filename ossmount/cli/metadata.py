@@ -16,8 +16,10 @@ from ossmount.cli.mount import add_option
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.metadata.snapshot import File, Header, check
 from ossmount.options import declarations as options
+from ossmount.options.declared.option import SOURCE
+from ossmount.options.gathering import gather
 from ossmount.options.places import ObjectPlace, parse_place
-from ossmount.options.settings import Given, Settings, UsageError, gather
+from ossmount.options.settings import Given, Settings, UsageError
 from ossmount.options.source import Source, parse_source
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ FILE may lie in OSS everywhere: oss://BUCKET/KEY, at the endpoint and with the k
 
 #: The options of mount that say which source and which store it is.
 TAKEN = (
-    *(option for option in options.OPTIONS if option.group == options.SOURCE and option is not options.MANIFEST),
+    options.CONFIG,
+    *(option for option in options.OPTIONS if option.group == SOURCE and option is not options.MANIFEST),
     options.NO_SYMLINK,
     options.METADATA,
     options.METADATA_DIR,

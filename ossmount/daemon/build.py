@@ -30,6 +30,7 @@ from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.damage import Damage
+from ossmount.daemon.exporting import check_metrics, make_exporting
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
@@ -64,6 +65,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     """The order with its computed defaults filled in, and the parts. Raises CommandError, UsageError or MountError."""
     settings = fill_defaults(order.settings, environ)
     inherits = kept is not None and kept.inherits
+    if not inherits:
+        check_metrics(settings)
     if settings[options.FUSE_FD] is None and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order.source, settings, environ)
@@ -102,7 +105,9 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         snapshot=taken,
         known=known,
     )
-    reader = ObjectReader(slab, disk or checked, data_config(settings, slab.size), storer=pool, damaged=damage)
+    at_once = None if disk is None else disk.at_once
+    data = data_config(settings, slab.size)
+    reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
@@ -123,8 +128,10 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         latency=pool.latency,
         memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
+        served=(lambda: False) if disk is None else (lambda: disk.serves),
     )
     filesystem.watch(look_ahead.note)
+    exporting = make_exporting(order)
     return order, Parts(
         verify=functools.partial(_verify, remote, taken),
         components=(
@@ -133,6 +140,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
             Named("governor", governing),
+            *(() if exporting is None else (Named("metrics", exporting),)),
         ),
         channel=channel,
         channel_reason=reason,
@@ -148,6 +156,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             "oss": remote.facts,
             "rates": rates.facts,
             "memory": governing.facts,
+            **({} if exporting is None else {"metrics": exporting.facts}),
         },
         commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},

@@ -13,14 +13,14 @@ BLOCK = 4096  # bytes; a page of the kernel, the unit of validity
 Run = tuple[int, int]  # (first block, number of blocks)
 
 
-def aligned(start: int, end: int, size: int) -> tuple[int, int]:
-    """The range in whole blocks, cut at the end of an object of that size."""
-    return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)
-
-
 def blocks_of(size: int) -> int:
     """How many blocks `size` bytes take."""
     return -(-size // BLOCK)
+
+
+def aligned(start: int, end: int, size: int) -> tuple[int, int]:
+    """The range of an object of `size` bytes in whole blocks, cut at the end of the object."""
+    return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)
 
 
 class Blocks:

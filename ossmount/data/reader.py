@@ -25,7 +25,7 @@ from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
 from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
-from ossmount.data.page_cache import PAGE, PageCache
+from ossmount.data.page_cache import PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
 from ossmount.data.planning import Planning
 from ossmount.data.readahead import Plan, Stream
@@ -52,13 +52,17 @@ class ObjectReader:
         config: DataConfig,
         clock: Callable[[], float] = time.monotonic,
         storer: PageStorer | None = None,
+        at_once: Callable[[Version], memoryview | None] | None = None,
         damaged: Callable[[Version, OssMountError], None] = lambda version, error: None,
     ) -> None:
-        """damaged: told of what stayed damaged, before the reads that fail for it are answered."""
+        """at_once: all of a small object where that needs no waiting, valid until the next call. damaged: told of what stayed
+        damaged, before the reads that fail for it are answered.
+        """
         self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
+        self._at_once = at_once
         self._failures = Failures(clock)
         self._damaged = damaged
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
@@ -76,7 +80,8 @@ class ObjectReader:
             return
         page = self._cache.page(version, offset)
         if page is None or end > page.end or (page.transfer is not None and end > page.transfer.received):
-            self._miss(version, offset, end, done)
+            if page is not None or offset or end > WHOLE or end < version.size or not self._answer_at_once(version, done):
+                self._miss(version, offset, end, done)
             return
         self._counts["hits"] += 1
         self._answer([page], offset, end, done)
@@ -141,6 +146,14 @@ class ObjectReader:
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
+    def _answer_at_once(self, version: Version, done: ReadDone) -> bool:
+        """Answers a read of all of a small object without memory of ours, where that can be."""
+        if self._at_once is None or (data := self._at_once(version)) is None:
+            return False
+        self._counts["misses"] += 1
+        done((data,))
+        return True
+
     def _answer(self, pages: list[Page], offset: int, end: int, done: ReadDone, held: bool = False) -> None:
         """Sends the bytes from offset to end, which lie in the pages; `held`: these are the read's own holds."""
         cache = self._cache
@@ -201,7 +214,7 @@ class ObjectReader:
         elif version.size > ALWAYS_WHOLE:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
-                more = self._extended(read, gaps, plan)
+                more = self._planning.extended(version, end, gaps, plan)
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):
@@ -216,20 +229,6 @@ class ObjectReader:
         """Whether a read that misses fetches the whole object."""
         small = version.size <= WHOLE and (offset == 0 or version.size <= ALWAYS_WHOLE)
         return small and not self._cache.has(version)
-
-    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan) -> list[Range]:
-        """The gaps, the last of them as long as the plan says, where one fetch serves better than two."""
-        version = read.version
-        start, stop = gaps[-1]
-        if stop < read.end:
-            return gaps
-        extend = plan.extend
-        if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
-            extend = plan.windows[0][1]
-        _, beyond = self._cache.find(version, stop, aligned(stop, extend, version.size)[1])
-        if not beyond or beyond[0][0] != stop:
-            return gaps
-        return [*gaps[:-1], (start, beyond[0][1])]
 
     def _begin(self, read: PendingRead, pages: list[Page], gaps: list[Range], plan: Plan | None) -> bool:
         """Fetches the gaps and makes the read wait; False, with nothing changed, when there is no room for them."""

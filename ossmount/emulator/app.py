@@ -9,6 +9,8 @@ import logging
 import os
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from socket import SO_LINGER, SOL_SOCKET
 from typing import NamedTuple
 
@@ -31,6 +33,11 @@ _log = logging.getLogger(__name__)
 _NO_LINGER = struct.pack("ii", 1, 0)  # close() sends RST
 _PATIENCE = 0.25  # seconds after which a pause looks whether the client is still there
 _SLICE = 16 << 10  # bytes that are sent at once where the bandwidth is limited
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class Call(NamedTuple):
@@ -170,6 +177,7 @@ class Application:
             response = _error_response(OssError("InternalError"), entry, host)
         response.headers["x-oss-request-id"] = entry.request_id
         response.headers["server"] = "AliyunOSS"
+        response.headers["date"] = _date(int(self._accounts.now()))
         if request.s3:
             response.headers = {
                 ("x-amz-" + name[6:] if name.startswith("x-oss-meta-") else name): value

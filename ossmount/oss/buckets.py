@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -13,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import trio
 
 from ossmount.config import SourceConfig
+from ossmount.durations import Durations
 from ossmount.errors import Damaged, DeadlineExceeded, Denied, InvalidArgument, NotFound, OssMountError, Throttled, Unavailable
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.listing import parse_etag, parse_listing, parse_size
@@ -23,13 +25,12 @@ T = TypeVar("T")
 
 #: Threads and kept connections. LISTs of 30 ms saturate one core at 8; a build asks for more where they take longer.
 CONNECTIONS = 64
-ATTEMPTS = 8  # about 10 s of pauses with the doubling below, as long as the deadline allows it
 CHECK_ATTEMPTS = 3  # a person waits for the mount
 DAMAGED_ATTEMPTS = 3  # an answer that is whole but wrong rarely gets better
-FIRST_PAUSE = 0.1  # seconds; doubled for each attempt, and a random part of it is waited
-LONGEST_PAUSE = 5.0
+FIRST_PAUSE = 0.1  # seconds; doubled for each attempt, and the half of it or more is waited
+LONGEST_PAUSE = 2.0
 
-_RETRIED = (Throttled, Unavailable, Damaged)
+_RETRIED = (Throttled, Unavailable, DeadlineExceeded, Damaged)
 
 
 class Bucket:
@@ -44,13 +45,17 @@ class Bucket:
         self._requests: Counter[str] = Counter()
         self._retries = 0
         self._failures = 0
+        self._durations: defaultdict[str, Durations] = defaultdict(Durations)
 
     def __repr__(self) -> str:
         return f"<Bucket {self._source.bucket} at {self._session.origin}>"
 
     def facts(self) -> dict[str, object]:
-        """Requests made, by kind (each attempt counts: each is billed), attempts repeated, and requests given up."""
-        return {"requests": dict(self._requests), "retries": self._retries, "failures": self._failures}
+        """Requests made, by kind (each attempt counts: each is billed), attempts repeated, requests given up; and how long
+        it took until they were answered."""
+        durations = {kind.lower(): durations.facts() for kind, durations in self._durations.items()}
+        counts = {"requests": dict(self._requests), "retries": self._retries, "failures": self._failures}
+        return {**counts, "durations": durations}
 
     def close(self) -> None:
         """Closes the kept connections; a request in flight ends by itself."""
@@ -59,7 +64,7 @@ class Bucket:
     async def list_page(
         self, prefix: bytes, *, delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
     ) -> ListPage:
-        return await self._list(prefix, delimiter, start_after, token, max_keys, ATTEMPTS)
+        return await self._list(prefix, delimiter, start_after, token, max_keys)
 
     async def head(self, key: bytes) -> ObjectInfo:
         """What HEAD tells; of a symlink the size and ETag are its target's. Raises NotFound."""
@@ -88,7 +93,7 @@ class Bucket:
             raise NotFound(f"the bucket {self._source.bucket} has no object below the prefix {name}")
 
     async def _list(
-        self, prefix: bytes, delimiter: bytes, start_after: bytes, token: str, max_keys: int, attempts: int
+        self, prefix: bytes, delimiter: bytes, start_after: bytes, token: str, max_keys: int, attempts: float = math.inf
     ) -> ListPage:
         if not 1 <= max_keys <= 1000:
             raise InvalidArgument(f"a listing of {max_keys} keys: 1 to 1000 can be asked for")
@@ -109,32 +114,32 @@ class Bucket:
         except NotFound as failure:  # a bucket cannot be absent as an object is: the caller would believe in an empty folder
             raise OssMountError(f"{failure}; {self._session.origin} may not be an endpoint of OSS") from failure
 
-    async def ask(self, question: Question, parse: Callable[[Answer], T], attempts: int = ATTEMPTS) -> T:
-        """Asks until an answer can be parsed, attempts or the deadline run out, or OSS gives a definite refusal.
+    async def ask(self, question: Question, parse: Callable[[Answer], T], attempts: float = math.inf) -> T:
+        """Asks until an answer can be parsed, the attempts or --timeout run out, or OSS gives a definite refusal.
 
         parse runs in the request's thread and raises Damaged for an answer that is to be asked for again.
         """
         deadline = trio.current_time() + self._source.timeout
-        failure: OssMountError = DeadlineExceeded(f"{question.kind}: no attempt made")
-        for attempt in range(attempts):
-            if attempt:
-                pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))
-                if trio.current_time() + pause >= deadline:
-                    break
-                await trio.sleep(pause)
-                self._retries += 1
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with trio.fail_at(deadline):
                     return await self._once(question, parse, deadline)
             except _RETRIED as error:
-                failure = error
-                if isinstance(error, Damaged) and attempt + 1 >= DAMAGED_ATTEMPTS:
-                    break
-            except (trio.TooSlowError, DeadlineExceeded):
+                failure: OssMountError = error
+            except trio.TooSlowError:
                 name = question.key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"
                 failure = DeadlineExceeded(f"{f'{question.kind} {name}'.rstrip()}: {limit}")
                 break
+            if attempt >= (min(attempts, DAMAGED_ATTEMPTS) if isinstance(failure, Damaged) else attempts):
+                break
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 16)) * random.uniform(0.5, 1)
+            if trio.current_time() + pause >= deadline:
+                break
+            await trio.sleep(pause)
+            self._retries += 1
         self._failures += 1
         raise failure
 
@@ -150,12 +155,14 @@ class Bucket:
 
         await self._rates.take()
         self._requests[question.kind] += 1
+        began = trio.current_time()
         try:
             parsed, size = await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
         except OssMountError as error:
             refused = isinstance(error, Throttled)
             self._rates.answered(not refused, refused)
             raise
+        self._durations[question.kind].add(trio.current_time() - began)
         self._rates.answered(1, 0)
         self._rates.spent(size)
         return parsed

@@ -17,6 +17,7 @@ class Job:
 
     __slots__ = (
         "attempts",
+        "born",
         "cancelled",
         "connection",
         "crc64",
@@ -28,13 +29,18 @@ class Job:
         "length",
         "number",
         "paid",
+        "paused",
         "progress",
+        "queued",
         "reported",
+        "resigned",
         "scatter",
+        "since",
         "size",
         "start",
         "started_at",
         "summed",
+        "tries",
         "trouble",
     )
 
@@ -53,12 +59,16 @@ class Job:
         self.deadline: float = deadline
         self.connection: Connection | None = None
         self.crc64: int | None = None  # of the whole object, as the first answer said
+        self.born = self.since = 0.0  # when it came, and when what it does now began
+        self.queued = self.paused = 0.0  # seconds without a connection: before attempts, and between them
+        self.tries = 0  # attempts that are over
         self.attempts = 0  # failed ones in a row that brought no byte
         self.cancelled = False
         self.damages = 0
         self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
         self.summed: bool = summed and not self.whole  # its CRC-64 is told to the daemon
+        self.resigned = False  # asked for again with OSS's time
         self.started_at = 0  # bytes received when the current attempt began
         self.trouble: Trouble | None = None  # of the last failed attempt
         if self.scatter.length != length:

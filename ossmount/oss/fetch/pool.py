@@ -23,9 +23,10 @@ from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
+from ossmount.oss.fetch.reports import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.slot import Loan, Pending, Slot
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import Rates
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class FetchPool:
             prepaid=_prepaid(self._rates.bounds.bandwidth),
             verify=config.verify,
             proxy=proxy_of(endpoint, source.proxy, environment),
+            slow_after=config.slow_after,
         )
         self._source = source
         self._timeout = source.timeout
@@ -179,6 +181,11 @@ class FetchPool:
             for slot in self._slots:
                 slot.abandon(Unavailable("the fetch processes are shut down"))
 
+    def watch(self, watcher: SlowWatcher) -> None:
+        """Tells of each fetch that takes as long as the configuration says."""
+        for slot in self._slots:
+            slot.watcher = watcher
+
     def pids(self) -> list[int]:
         """Of the processes that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None]
@@ -202,7 +209,10 @@ class FetchPool:
         totals["outstanding"] = len(self._where)
         latency = self.latency()
         totals["latency_ms"] = None if latency is None else round(latency * 1e3, 2)
-        return totals
+        phases = Phases()
+        for slot in self._slots:
+            phases = phases.plus(slot.phases).plus(slot.former_phases)
+        return {**totals, **phases.facts()}
 
     def _credentials_message(self) -> wire.Message:
         self._renew_credentials(time.monotonic(), push=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ class WorkerSettings:
     prepaid: int  # bytes of each request that are paid when it starts, where bytes are limited; else 0
     verify: bool  # whole objects against x-oss-hash-crc64ecma
     proxy: tuple[str, int, str] | None  # host, port, value of Proxy-Authorization
+    slow_after: float = math.inf  # seconds from which a fetch is reported as slow
 
     def packed(self) -> dict[str, Any]:
         return asdict(self)

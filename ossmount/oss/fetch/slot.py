@@ -15,7 +15,8 @@ import trio
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.fetch.reports import Phases
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, SlowFetch, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import NOTHING, Bounds, Rates, Wants
 
 _log = logging.getLogger(__name__)
@@ -87,11 +88,15 @@ class Slot:
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
         self._carried: set[int] = set()  # what the process that ended last had on its connections
+        self._slow: wire.Message = ()  # of the fetch whose DONE comes next
         self.process: FetchProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
         self.restarts = 0
         self.latency: float | None = None  # seconds until the first byte of an answer
+        self.watcher: SlowWatcher | None = None
+        self.phases = Phases()  # of the process that runs now
+        self.former_phases = Phases()  # of the processes that ended
         self.counters: dict[str, int] = {}
         self.former_counters: dict[str, int] = {}  # of the processes that ended
 
@@ -196,6 +201,8 @@ class Slot:
             for name, value in self.counters.items():
                 self.former_counters[name] = self.former_counters.get(name, 0) + value
             self.counters = {}
+            self.former_phases = self.former_phases.plus(self.phases)
+            self.phases = Phases()
         return status
 
     async def _write(self, process: FetchProcess) -> None:
@@ -255,6 +262,7 @@ class Slot:
         kind = message[0]
         if kind == wire.DONE:
             _, number, failure, text = message
+            self._tell_slow(number, failure)
             if failure != Denied.__name__ or not self._ask_again(number):
                 self._finish(number, wire.FAILURES[failure](text) if failure else None)
         elif kind == wire.SUMMED:
@@ -267,6 +275,10 @@ class Slot:
             _guarded(self._stores.pop(message[1], _nobody), message[2])
         elif kind == wire.LATENCY:
             self.latency = message[1]
+        elif kind == wire.PHASES:
+            self.phases = Phases(*message[1:])
+        elif kind == wire.SLOW:
+            self._slow = message[1:]
         elif kind == wire.COUNTERS:
             before, self.counters = self.counters, message[1]
             news = [self.counters[name] - before.get(name, 0) for name in ("answered", "throttled")]
@@ -282,6 +294,16 @@ class Slot:
         pending = self._pending.get(number)
         if pending is not None and pending.request.summed is not None:
             pending.verdict = pending.request.summed(crc, whole)
+
+    def _tell_slow(self, number: int, failure: str) -> None:
+        """A fetch has ended; where the time went was reported just before."""
+        slow, self._slow = self._slow, ()
+        pending = self._pending.get(number)
+        if slow and slow[0] == number and pending is not None and self.watcher is not None:
+            request = pending.request
+            _, seconds, queued, paused, tries = slow
+            what = (request.version.key, request.start, request.length)
+            _guarded(self.watcher, SlowFetch(*what, seconds, queued, paused, tries, failure))
 
     def _want(self, requests: int, size: int, lack: Wants) -> None:
         """The process lacks tokens; what is on its way there comes off. requests, size: all that it had got by then."""

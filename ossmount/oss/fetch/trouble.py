@@ -7,6 +7,7 @@ from typing import Final
 
 from ossmount.errors import Damaged, DeadlineExceeded, OssMountError, Throttled, Unavailable
 from ossmount.oss.answers import failure_of, parse_refusal
+from ossmount.oss.clock import REFUSAL
 from ossmount.oss.fetch.answer import Head
 
 
@@ -17,6 +18,7 @@ class Retry(enum.Enum):
     AT_ONCE = "at once"  # a kept-alive connection that the server had closed meanwhile: says nothing about the server
     SOON = "soon"  # transport: jittered exponential backoff
     LATER = "later"  # throttled: the same, from a longer delay on
+    RESIGNED = "resigned"  # our clock was refused: one more attempt at once, signed with OSS's time
     ONCE = "once"  # damaged: one more attempt from the first byte on
 
 
@@ -26,11 +28,13 @@ _RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Th
 class Trouble(Exception):
     """One failed attempt: what the fetch fails with if it stays the last, and whether to try again."""
 
-    def __init__(self, failure: type[OssMountError], retry: Retry, text: str) -> None:
+    def __init__(self, failure: type[OssMountError], retry: Retry, text: str, date: str = "") -> None:
+        """date: OSS's time, where it refused ours."""
         super().__init__(text)
         self.failure = failure
         self.retry = retry
         self.text = text
+        self.date = date
 
     def __repr__(self) -> str:
         return f"<Trouble {self.failure.__name__} ({self.retry.value}): {self.text}>"
@@ -54,5 +58,8 @@ def damaged(text: str) -> Trouble:
 def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
     """The trouble that an answer other than 200 and 206 stands for. 403, 404, 412 and 416 are never repeated."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers.items()}
-    failure = failure_of(parse_refusal(head.status, headers, body), f"GET {key!r}", listed=True)
+    refusal = parse_refusal(head.status, headers, body)
+    failure = failure_of(refusal, f"GET {key!r}", listed=True)
+    if refusal.code == REFUSAL:
+        return Trouble(type(failure), Retry.RESIGNED, str(failure), headers.get("date", ""))
     return Trouble(type(failure), _RETRIES.get(type(failure), Retry.NEVER), str(failure))

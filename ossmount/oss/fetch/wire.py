@@ -24,6 +24,8 @@ process to daemon:
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
     (WANT, requests, bytes, *rates.Wants)          all that was granted so far, and what is lacking now
+    (PHASES, first byte, attempts, queued, paused) running totals: two histograms as Durations.facts() gives them, seconds
+    (SLOW, number, seconds, queued, paused, tries)  in front of DONE, of a fetch that took as long as the settings say
     (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
@@ -56,7 +58,25 @@ BOUNDS: Final = 14
 GRANT: Final = 15
 WANT: Final = 16
 CONNECTIONS: Final = 17
-SUMMED: Final = 18
+PHASES: Final = 18
+SLOW: Final = 19
+SUMMED: Final = 20
+
+#: What COUNTERS counts.
+COUNTED: Final = (
+    "requests",
+    "bytes",
+    "connections",
+    "answered",
+    "retries",
+    "throttled",
+    "timeouts",
+    "damaged",  # answers that could not be right
+    "reused_closed",
+    "resigned",
+    "verified",  # whole objects whose CRC-64 was compared
+    "unverified",  # whole objects without CRC-64, and all of them with --verify off
+)
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
+from ossmount.oss.clock import ServerClock
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch import allowance, backoff, wire
 from ossmount.oss.fetch.allowance import Allowance
@@ -24,6 +25,7 @@ from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
+from ossmount.oss.fetch.phases import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
@@ -41,19 +43,6 @@ _SWEEP: Final = 0.25
 _FINISH_ANYWAY: Final = 512 << 10
 
 
-_COUNTERS: Final = (
-    "requests",
-    "bytes",
-    "connections",
-    "answered",
-    "retries",
-    "throttled",
-    "timeouts",
-    "damaged",  # answers that could not be right
-    "reused_closed",
-    "verified",  # whole objects whose CRC-64 was compared
-    "unverified",  # whole objects without CRC-64, and all of them with --verify off
-)
 _CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
 
 
@@ -76,7 +65,8 @@ class Worker:
         self._limit = settings.connections
         self._credentials = Credentials()
         self._generation = 0  # of the credentials
-        self._writer = _request_writer(settings, lambda: self._credentials)
+        self._clock = ServerClock()
+        self._writer = _request_writer(settings, lambda: self._credentials, self._clock)
         self._in_hand = in_hand
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
@@ -85,7 +75,8 @@ class Worker:
         self._allowance = Allowance(settings.prepaid)
         self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
-        self.counters = dict.fromkeys(_COUNTERS, 0)
+        self._phases = Phases(settings.slow_after)
+        self.counters = dict.fromkeys(wire.COUNTED, 0)
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
@@ -183,6 +174,7 @@ class Worker:
             self._outgoing.append((wire.DONE, message[1], OssMountError.__name__, str(error)))
             return
         self._jobs[job.number] = job
+        self._phases.arrived(job, self._now)
         self._queue.add(job)
 
     def _promote(self, number: int, deadline: float) -> None:
@@ -211,6 +203,7 @@ class Worker:
         """The job is over: tells the daemon."""
         del self._jobs[job.number]
         self._in_hand.end(job.number)
+        self._outgoing += self._phases.slow(job, self._now)
         if trouble is None:
             self._outgoing.append((wire.DONE, job.number, "", ""))
         else:
@@ -224,6 +217,7 @@ class Worker:
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
         self._allowance.charge(job)
+        self._phases.attempted(job, self._now)
         self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
         if job.whole and not self._is_right(job):
@@ -246,6 +240,7 @@ class Worker:
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
         self._allowance.charge(job)
+        self._phases.attempted(job, self._now)
         self.counters["bytes"] += job.scatter.received - job.started_at
         self._connections.failed(connection, self._now)
         self._again(job, trouble)
@@ -256,6 +251,7 @@ class Worker:
         self._outgoing.append((wire.PROGRESS, job.number, job.reported))
 
     def answering(self, seconds: float) -> None:
+        self._phases.answering(seconds)
         estimate = self._latency.add(seconds, self._connections.busy, self._now)
         if estimate is not None:
             self._outgoing.append((wire.LATENCY, estimate))
@@ -271,6 +267,10 @@ class Worker:
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
+        elif trouble.retry is Retry.RESIGNED:
+            if job.resigned or not self._clock.learn(trouble.date):
+                trouble = Trouble(trouble.failure, Retry.NEVER, trouble.text)
+            job.resigned = True
         job.attempts = 1 if job.scatter.received > job.started_at else job.attempts + 1
         self._count(trouble)
         wait = backoff.delay(trouble.retry, job.attempts, job.damages, random.random)
@@ -281,6 +281,7 @@ class Worker:
             job.trouble = trouble
         self.counters["retries"] += 1
         self._in_hand.end(job.number)
+        self._phases.paused(job, now, wait)
         self._queue.delay(job, now + wait)
 
     def _count(self, trouble: Trouble) -> None:
@@ -288,6 +289,7 @@ class Worker:
             Retry.AT_ONCE: "reused_closed",
             Retry.LATER: "throttled",
             Retry.ONCE: "damaged",
+            Retry.RESIGNED: "resigned",
         }.get(trouble.retry)
         if trouble.failure is DeadlineExceeded:
             name = "timeouts"
@@ -322,6 +324,7 @@ class Worker:
             return True
         self.counters["connections"] += connection.state is State.OPENING
         self._allowance.started(job)
+        self._phases.begun(job, self._now)
         self._in_hand.begin(job.number)
         connection.begin(job, request, self._now)
         return True
@@ -349,13 +352,15 @@ class Worker:
                 connection.time_out()
         if self._told != self.counters:
             self._outgoing.append((wire.COUNTERS, dict(self.counters)))
+        if self._phases.untold:
+            self._outgoing.append(self._phases.message())
         for job in self._queue.expire(now):
             self._end(job, _overdue(job, self._allowance.bounded))
         self._connections.close_idle(now)
 
     def _patience(self) -> float:
         """Seconds until something must be looked at without being asked."""
-        if not self._jobs:
+        if not self._jobs and not self._phases.untold:
             return 10.0 if self._connections.by_descriptor else 3600.0
         times = [self._next_sweep - self._now]
         due = self._queue.next_due()
@@ -375,9 +380,11 @@ def _overdue(job: Job, held: bool) -> Trouble:
     return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
 
 
-def _request_writer(settings: WorkerSettings, credentials: Callable[[], Credentials]) -> RequestWriter:
+def _request_writer(
+    settings: WorkerSettings, credentials: Callable[[], Credentials], clock: Callable[[], float]
+) -> RequestWriter:
     endpoint = Endpoint(*settings.endpoint)
     source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
     proxied = settings.proxy is not None and not endpoint.tls
     authorization = settings.proxy[2] if settings.proxy else ""
-    return RequestWriter(endpoint, Signer(source), proxy_authorization=authorization, absolute=proxied)
+    return RequestWriter(endpoint, Signer(source, clock), proxy_authorization=authorization, absolute=proxied)

@@ -280,7 +280,7 @@ def fetch_all(
     slab = Slab(wanted)
     try:
         facts = trio.run(
-            _fetch_all, config, wanted, slab, FetchConfig(workers, connections, verify), environment or {}, rates, during
+            _fetch_all, config, wanted, slab, FetchConfig(workers, connections, verify=verify), environment or {}, rates, during
         )
         for index, item in enumerate(wanted):
             item.received = slab.content(index)
