@@ -10,7 +10,7 @@ import errno
 
 
 class OssMountError(Exception):
-    """Base of the failures that have a deliberate errno."""
+    """Whatever is no other kind: an answer of OSS that nobody expects, such as 400 or a redirect. The base of all kinds."""
 
     errno = errno.EIO
 

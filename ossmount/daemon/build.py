@@ -18,10 +18,7 @@ from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
     Credentials,
-    DataConfig,
     DiskConfig,
-    FetchConfig,
-    FilesystemConfig,
     MetadataConfig,
     SourceConfig,
 )
@@ -29,6 +26,7 @@ from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
 from ossmount.daemon.damage import Damage
 from ossmount.daemon.exporting import check_metrics, make_exporting
 from ossmount.daemon.governing import Governing, look
@@ -76,7 +74,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
     verify = settings[options.VERIFY]
-    fetch = FetchConfig(settings[options.FETCH_WORKERS], settings[options.CONNECTIONS], verify=verify != "off")
+    fetch = fetch_config(settings)
     listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)
@@ -313,15 +311,6 @@ def own_folder(directory: Path) -> None:
         raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
-def data_config(settings: Settings, memory_limit: int) -> DataConfig:
-    return DataConfig(
-        memory_limit=memory_limit,
-        readahead_size=settings[options.READAHEAD_SIZE],
-        readahead_count=settings[options.READAHEAD_COUNT],
-        kernel_keeps=not settings[options.DIRECT_IO],
-    )
-
-
 def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool = False) -> DiskConfig | None:
     """None without a cache on disk. several: the keys begin with the names of their buckets."""
     directories = settings[options.CACHE_DIR]
@@ -343,35 +332,6 @@ def store_name(source: SourceConfig, *, several: bool = False) -> str:
     """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
     host = source.endpoint.partition("://")[2].rstrip("/").lower()
     return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{'' if several else source.bucket}"
-
-
-def filesystem_config(settings: Settings) -> FilesystemConfig:
-    uid, gid = settings[options.UID], settings[options.GID]
-    assert uid is not None and gid is not None
-    return FilesystemConfig(
-        uid=uid,
-        gid=gid,
-        umask=settings[options.UMASK],
-        attr_timeout=settings[options.ATTR_TIMEOUT],
-        entry_timeout=settings[options.ENTRY_TIMEOUT],
-        negative_timeout=settings[options.NEGATIVE_TIMEOUT],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-    )
-
-
-def channel_config(order: Order) -> ChannelConfig:
-    settings = order.settings
-    return ChannelConfig(
-        mountpoint=Path(order.mountpoint),
-        source=str(order.source),
-        allow_other=settings[options.ALLOW_OTHER],
-        open=settings[options.OPEN],
-        direct_io=settings[options.DIRECT_IO],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-        fuse_fd=settings[options.FUSE_FD],
-        max_background=settings[options.MAX_BACKGROUND],
-        read_ahead_kb=settings[options.READ_AHEAD_KB],
-    )
 
 
 def make_channel(

@@ -70,6 +70,7 @@ class Slot:
         renewed: Callable[[int], bool],
         loan: Loan,
         rates: Rates,
+        complain: Callable[[bytes, OssMountError], None],
     ) -> None:
         self._index = index
         self._start = start
@@ -78,6 +79,7 @@ class Slot:
         self._renewed = renewed
         self._loan = loan
         self._rates = rates
+        self._complain = complain
         self._party = rates.join(self._granted, self._bounded)
         self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
         self._connections = 0  # that the process may use; 0: as many as it was told at its start
@@ -334,6 +336,8 @@ class Slot:
         if pending is None:
             _log.error("fetch process %d reports fetch %d, which it does not have", self._index, number)
             return
+        if failure is not None and not pending.cancelled:
+            self._complain(pending.request.version.key, failure)
         del self._where[number]
         self.load -= pending.request.length + _FETCH_COST
         _guarded(pending.done, failure or pending.verdict)

@@ -74,6 +74,8 @@ COUNTED: Final = (
     "damaged",  # answers that could not be right
     "reused_closed",
     "resigned",
+    "hedged",  # requests that were made a second time
+    "hedges_won",  # of which the second one was answered first
     "verified",  # whole objects whose CRC-64 was compared
     "unverified",  # whole objects without CRC-64, and all of them with --verify off
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import socket
@@ -270,6 +271,7 @@ def fetch_all(
     connections: int = 16,
     environment: dict[str, str] | None = None,
     rates: Rates | None = None,
+    hedge_above: float = math.inf,
     during: Callable[[FetchPool, list[int]], object] | None = None,
     verify: bool = True,
 ) -> dict[str, object]:
@@ -279,9 +281,8 @@ def fetch_all(
     """
     slab = Slab(wanted)
     try:
-        facts = trio.run(
-            _fetch_all, config, wanted, slab, FetchConfig(workers, connections, verify=verify), environment or {}, rates, during
-        )
+        fetch_config = FetchConfig(workers, connections, hedge_above=hedge_above, verify=verify)
+        facts = trio.run(_fetch_all, config, wanted, slab, fetch_config, environment or {}, rates, during)
         for index, item in enumerate(wanted):
             item.received = slab.content(index)
         assert slab.guards_intact()
