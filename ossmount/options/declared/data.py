@@ -44,6 +44,15 @@ CONNECTIONS: Option[int] = Option(
     "Connections for file data, of all these processes together.",
 )
 
+HEDGE_ABOVE: Option[float] = Option(
+    "hedge_above",
+    DATA,
+    units.SECONDS,
+    1.0,
+    "A request that a reader waits for longer than this, and longer than 99 of 100 others took, is made a second time; the "
+    "first answer counts. At most 3 of 100 requests are made twice. inf: none.",
+)
+
 LIMIT_REQUESTS: Option[int] = Option(
     "limit_requests",
     DATA,
@@ -84,4 +93,14 @@ CACHE_SIZE: Option[int | None] = Option(
 
 CACHE_FREE_SPACE: Option[int] = Option(
     "cache_free_space", DATA, units.PERCENT, 10, "Part of each disk of cache_dir that is left free."
+)
+
+VERIFY: Option[str] = Option(
+    "verify",
+    DATA,
+    units.choice("off", "sampled", "full"),
+    "sampled",
+    "What is compared with the CRC-64 that OSS keeps of each object. sampled: all that are fetched whole (up to 1 MiB), before "
+    "any byte of them is given out, and one in eight of the larger ones when its parts cover it, others at each mount. full: "
+    "all larger ones, and no passthrough. off: none. ETag, length and range of each answer are looked at always.",
 )

@@ -22,7 +22,16 @@ class Retry(enum.Enum):
     ONCE = "once"  # damaged: one more attempt from the first byte on
 
 
-_RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
+#: What is done about a refusal of OSS. The others are never repeated.
+RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
+
+
+_COUNTERS: Final[dict[Retry, str]] = {
+    Retry.AT_ONCE: "reused_closed",
+    Retry.LATER: "throttled",
+    Retry.ONCE: "damaged",
+    Retry.RESIGNED: "resigned",
+}
 
 
 class Trouble(Exception):
@@ -36,8 +45,16 @@ class Trouble(Exception):
         self.text = text
         self.date = date
 
+    @property
+    def counter(self) -> str:
+        """What the fetch process counts it as; "" where it is not counted."""
+        return "timeouts" if self.failure is DeadlineExceeded else _COUNTERS.get(self.retry, "")
+
     def __repr__(self) -> str:
         return f"<Trouble {self.failure.__name__} ({self.retry.value}): {self.text}>"
+
+
+CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
 
 
 def transport(text: str) -> Trouble:
@@ -55,6 +72,15 @@ def damaged(text: str) -> Trouble:
     return Trouble(Damaged, Retry.ONCE, text)
 
 
+def overdue(key: bytes, last: Trouble | None, *, held: bool) -> Trouble:
+    """What a fetch ends with at its deadline: what its last attempt failed with, where there was one. held: by a limit."""
+    if last is not None:
+        return Trouble(last.failure, Retry.NEVER, f"{last.text}; no success before the deadline")
+    if held:
+        return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {key!r}: the limit on requests or bytes held it until the deadline")
+    return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {key!r}: no answer before the deadline")
+
+
 def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
     """The trouble that an answer other than 200 and 206 stands for. 403, 404, 412 and 416 are never repeated."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers.items()}
@@ -62,4 +88,4 @@ def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
     failure = failure_of(refusal, f"GET {key!r}", listed=True)
     if refusal.code == REFUSAL:
         return Trouble(type(failure), Retry.RESIGNED, str(failure), headers.get("date", ""))
-    return Trouble(type(failure), _RETRIES.get(type(failure), Retry.NEVER), str(failure))
+    return Trouble(type(failure), RETRIES.get(type(failure), Retry.NEVER), str(failure))
