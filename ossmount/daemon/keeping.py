@@ -20,6 +20,10 @@ _START = (
 )
 
 
+#: A socket: the daemons are started by who listens there, in another container (ossmount/node/starter.py).
+STARTER = "OSSMOUNT_STARTER"
+
+
 def daemon_words(order: Order) -> list[str]:
     """The beginning of a daemon's command line. Source and mountpoint stand there for whoever looks at the processes."""
     return [sys.executable, "-m", "ossmount.daemon", str(order.source), order.mountpoint]
@@ -35,6 +39,7 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         greeting=greeting,
         report=report,
         inherited=[given] if given is not None and first else [],
+        starter=os.environ.get(STARTER, ""),
         mountpoint=order.mountpoint,
         detach=detach_commands(order.mountpoint),
     )

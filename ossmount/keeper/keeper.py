@@ -20,6 +20,7 @@ from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.elsewhere import AGAIN, NoStarter
 from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
@@ -52,6 +53,7 @@ class Keeper:
         self._died = False  # the last one did not leave
         self._deaths = 0
         self._restarts = 0
+        self._awaited = False  # whether a starter is waited for
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
         self._stops = 0
@@ -124,14 +126,7 @@ class Keeper:
             self._leaving = 0.0
             self._current.kill()
         if self._next and now >= self._next:
-            self._start_successor()
-
-    # -- daemons
-
-    def start(self) -> None:
-        """Starts the daemon that mounts. Raises OSError."""
-        self._current = self._spawn(self._plan, wire.FIRST)
-        self._report.handed_on(self._plan)
+            self.start()
 
     def adopt(self, daemon: Daemon, device: int, agreement: object, backings: Backings, *, serving: bool) -> None:
         """Keeps a daemon that runs already: the one that started this keeper."""
@@ -141,6 +136,7 @@ class Keeper:
 
     def _spawn(self, plan: Plan, role: str) -> Daemon:
         daemon = spawn(plan, role, self._own_oom)
+        self._awaited = False
         self._introduce(daemon)
         return daemon
 
@@ -152,15 +148,16 @@ class Keeper:
             keeper=os.getpid(),
             socket=self._control.path,
             role=daemon.role,
-            agreement=self._agreement,
-            after_death=self._died,
-            deaths=self._deaths,
-            restarts=self._restarts,
-            backings=[*self._backings.numbers],
             nice=os.getpriority(os.PRIO_PROCESS, 0),
+            **self._inheritance(),
         )
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
         self._watch(daemon.pidfd, lambda: self._reap(daemon))
+
+    def _inheritance(self) -> dict[str, object]:
+        """What a daemon has from those before it."""
+        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
+        return {"agreement": self._agreement, "after_death": self._died, **counts}
 
     def _hear(self, daemon: Daemon) -> None:
         """Takes all messages that there are."""
@@ -195,7 +192,8 @@ class Keeper:
         elif kind == "refused":
             daemon.why = str(message["message"])
         elif kind in ("back", "unback"):
-            self._serve_backing(daemon, message, descriptors)
+            # One that serves no more is not heard: its successor has counted the numbers.
+            self._backings.serve(self._device if daemon is self._current else -1, message, descriptors, daemon.tell)
         elif kind == "left" and daemon is self._current:
             daemon.left = time.monotonic()
             self._past.append(daemon)
@@ -204,15 +202,6 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
-
-    def _serve_backing(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
-        """One that serves no more is not heard: its successor has counted the numbers."""
-        device = self._device if daemon is self._current else -1
-        if message["kind"] == "back":
-            backing, error = self._backings.open(device, descriptors)
-            daemon.tell("backed", number=message["number"], backing=backing, error=error)
-        elif device >= 0:
-            self._backings.close(device, int(str(message["backing"])))
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -260,27 +249,42 @@ class Keeper:
             self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
         if self._coming is not None:
             self._replace()
-        elif self._tries < len(PAUSES):
+        else:
+            self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
+
+    def _try_again(self, why: str) -> None:
+        """After a pause; why: what is said when it was tried often enough."""
+        if self._device >= 0 and self._tries < len(PAUSES):
             self._next = time.monotonic() + PAUSES[self._tries]
         else:
-            self._fail(f"{self._tries} daemons in a row died before they served; the last one {how}")
+            self._fail(why)
 
-    def _start_successor(self) -> None:
-        """On the same device; what was in hand comes once more."""
+    def start(self) -> None:
+        """The first daemon, which mounts; or the next one on the same device, for which what was in hand comes once more."""
         self._next = 0.0
-        kernel.resend(self._device)
         try:
-            self._current = self._spawn(self._plan, wire.SUCCESSOR)
+            if self._device < 0:
+                self._current = self._spawn(self._plan, wire.FIRST)
+                self._report.handed_on(self._plan)
+            else:
+                kernel.resend(self._device)
+                self._current = self._spawn(self._plan, wire.SUCCESSOR)
+        except NoStarter as error:
+            # Its container is being replaced, which may take long and says nothing against the next daemon.
+            if not self._awaited:
+                log(f"no daemon can be started yet: {error}", "WARNING")
+            self._awaited = True
+            self._next = time.monotonic() + AGAIN
         except OSError as error:
             self._tries += 1
             log(f"no daemon can be started: {error}", "ERROR")
-            if self._tries < len(PAUSES):
-                self._next = time.monotonic() + PAUSES[self._tries]
-            else:
-                self._fail(f"no daemon can be started: {error}")
+            self._try_again(f"no daemon can be started: {error}")
 
     def _fail(self, why: str) -> None:
         """No more tries: whoever reads is told so, until the mount is taken away or `ossmount restart` helps."""
+        if self._device < 0:
+            self._finish(self._report.finish())
+            return
         self._failed = why
         self._answer(error=why)
         log(f"the mount has failed: {why}. All requests fail with EIO from now on", "ERROR")
@@ -290,8 +294,6 @@ class Keeper:
     def _refuse(self) -> None:
         if not kernel.refuse(self._device, errno.EIO):
             self._finish(1)
-
-    # -- restart
 
     def _serve(self, request: dict[str, object], client: Client) -> None:
         """The commands of the control socket."""
@@ -365,8 +367,7 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
-        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
+        daemon.tell("take", (self._device,), **self._inheritance())
 
     # -- signals, and the end
 
