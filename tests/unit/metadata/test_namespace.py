@@ -53,7 +53,7 @@ async def found(namespace: TreeNamespace, path: bytes) -> Found:
 def test_what_is_not_believed_is_told_right_behind_a_listing_that_is(tmp_path: Path, ttls: dict[str, float]) -> None:
     async def main() -> None:
         lister = FakeLister([b"a/b", b"a/d/e"])
-        async with running(lister, tmp_path, **ttls) as namespace:
+        async with running(lister, tmp_path, **ttls) as namespace:  # type: ignore[arg-type]
             directory = (await found(namespace, b"a")).node.id
             await list_all(namespace, directory)
             for _ in range(3):
