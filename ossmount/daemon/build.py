@@ -65,8 +65,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     inherits = kept is not None and kept.inherits
     if not inherits:
         check_metrics(settings)
-    if settings[options.FUSE_FD] is None and not inherits:
-        check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
+        if settings[options.FUSE_FD] is None and not settings[options.USER]:  # else others have looked at it
+            check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
@@ -83,7 +83,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     checked = integrity or pool
     damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    depth, why_no_passthrough = passthrough.choose(settings, disk_config)
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
     disk = None if disk_config is None else DiskCache(checked, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
