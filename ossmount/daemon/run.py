@@ -50,7 +50,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
 
     commands = {**parts.commands, "status": status.answer, "stop": stop}
     control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
-    components = (*parts.components, control)
+    components = (*parts.components, Named("history", status.history), control)
     if kept is not None:
         components = (Named("keeper", kept, early=True), *components)
         if kept.follows_a_death:
