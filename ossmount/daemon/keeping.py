@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import ossmount
+from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
 from ossmount.daemon.order import Order
 from ossmount.keeper.plan import Plan
@@ -34,6 +35,8 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         greeting=greeting,
         report=report,
         inherited=[given] if given is not None and first else [],
+        mountpoint=order.mountpoint,
+        detach=detach_commands(order.mountpoint),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.components import Parts
+from ossmount.daemon.dump import tree_lines
 from ossmount.daemon.history import History
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
@@ -25,6 +26,13 @@ class Status:
         self._now = now
         self._begin = now()
         self.history = History(self._numbers)
+
+    def lines(self) -> Iterator[str]:
+        """Counters and facts, for a dump: each is asked for when it is its turn, since one may wait for what is stuck."""
+        channel = self._parts.channel.facts()
+        yield from tree_lines({**self._parts.requests(), "channel": channel, "keeper": self._keeper_facts()})
+        for name, read in self._parts.facts.items():
+            yield from tree_lines({name: read()})
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The command `status` of the control socket; with "before": true also the numbers of a minute ago."""
@@ -53,13 +61,7 @@ class Status:
             "fetch_pids": fetch_pids,
             "log": self._order.log,
             "counters": {**self._parts.requests(), "kernel": channel.get("requests", {})},
-            "facts": {
-                "keeper": self._keeper_facts(),
-                "cpu": self._cpu(children),
-                "loop": self.history.facts(),
-                "channel": channel,
-                **facts,
-            },
+            "facts": {"keeper": self._keeper_facts(), "cpu": self._cpu(children), **facts},
         }
 
     def _cpu(self, children: list[int]) -> dict[str, object]:

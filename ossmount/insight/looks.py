@@ -22,6 +22,11 @@ class Looks:
         self.since_mount = not self._before
         self.seconds = max(0.001, float(after.get("uptime", 0.0)) - float(self._before.get("uptime", 0.0)))
 
+    @property
+    def window(self) -> str:
+        """Of what time this tells, as in "of the …"."""
+        return f"{self.seconds:.0f} s since this daemon began" if self.since_mount else f"last {self.seconds:.0f} s"
+
     def now(self, path: str) -> Any:
         """The value at a path such as facts.data.hits; None when this mount has no such thing."""
         return found(self.after, path)
@@ -98,8 +103,8 @@ def size(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """1,234 or, below ten, 1.5."""
-    return f"{value:.1f}" if 0 < value < 9.95 else f"{value:,.0f}"
+    """1,234 or, below ten and no whole number, 1.5."""
+    return f"{value:.1f}" if 0 < value < 9.95 and value != int(value) else f"{value:,.0f}"
 
 
 def percent(share: float) -> str:

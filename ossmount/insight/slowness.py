@@ -96,7 +96,7 @@ def slow_transfer(looks: Looks) -> Finding | None:
     if whole["count"] < 5 or body < 0.5 * whole["seconds"] or waiting_of(looks) < 0.2:
         return None
     speed = received / body
-    if speed > 30e6:
+    if speed > 30e6 or received / whole["count"] < 256 << 10:  # of a small piece the time says nothing about bandwidth
         return None
     return Finding(
         "slow_transfer",
@@ -158,7 +158,7 @@ def small_random_reads(looks: Looks) -> Finding | None:
             "--cache-dir, and `ossmount warm --pin FILE`, so that the whole file is on a local disk (--passthrough for more)",
             "a format that is read from its beginning (tar, WebDataset) is streamed with large requests",
         ),
-        35,
+        52,
     )
 
 

@@ -73,9 +73,8 @@ def caches(looks: Looks) -> list[str]:
     hits, joined, misses = (looks.grown(f"facts.data.{name}") for name in ("hits", "joined", "misses"))
     lines = []
     if reads := hits + joined + misses:
-        lines.append(
-            f"reads: {percent(hits / reads)} in memory, {percent(joined / reads)} on their way, {percent(misses / reads)} fetched"
-        )
+        shares = (percent(number / reads) for number in (hits, joined, misses))
+        lines.append("reads: {} in memory, {} on their way, {} fetched".format(*shares))
     found, missed = looks.grown("facts.disk.hits"), looks.grown("facts.disk.misses", "facts.disk.bypassed")
     partly = looks.grown("facts.disk.partial_hits")
     if found + partly + missed:

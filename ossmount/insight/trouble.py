@@ -79,7 +79,9 @@ def throttled(looks: Looks) -> Finding | None:
 
 def limited(looks: Looks) -> Finding | None:
     requests, bandwidth = looks.number("facts.rates.limit_requests"), looks.number("facts.rates.limit_bandwidth")
-    near_requests = requests and looks.rate("facts.fetch.requests", "counters.list", "counters.head") > 0.8 * requests
+    asked = looks.rate("facts.fetch.requests", "counters.list", "counters.head")
+    held = looks.grown("facts.fetch.waited.queue") > 0.5 * looks.durations("facts.fetch.durations.get")["seconds"]
+    near_requests = requests and (asked > 0.8 * requests or (held and asked > 0.2 * requests))
     near_bandwidth = bandwidth and looks.rate("facts.fetch.bytes") > 0.8 * bandwidth
     waits = looks.number("facts.rates.wanted_requests") + looks.number("facts.rates.wanted_bytes")
     if not (requests or bandwidth) or not (near_requests or near_bandwidth or waits):

@@ -9,8 +9,10 @@ import time
 
 from ossmount.keeper import wire
 from ossmount.keeper.plan import Plan, memory_file
+from ossmount.keeper.report import log
 
 SILENT = 10.0  # seconds without a heartbeat after which a daemon counts as dead
+DUMPING = 1.0  # seconds that a daemon which counts as dead has to write down what it was doing
 HALF_DEAD = 2.0  # seconds without a heartbeat between looks at whether its main thread has ended
 STARTING = 60.0  # seconds from its start until a daemon serves; it lists nothing for that
 HURRY = 10  # how much nicer than others the machine is to a daemon for which all readers wait, until it is built
@@ -32,6 +34,7 @@ class Daemon:
         self.prepared = False
         self.serving = False
         self.left = 0.0  # when
+        self.condemned = 0.0  # when: it is to write down its state, and is killed then
         self.killed = 0.0  # when
         self.why = ""  # what it says of its own end
 
@@ -56,8 +59,24 @@ class Daemon:
             self.killed = time.monotonic()
             self.signal(signal.SIGKILL)
 
+    def condemn(self, why: str) -> None:
+        """Counts it as dead: it is killed soon, and may write down its stacks and its state before (ossmount.daemon.dump)."""
+        if not self.condemned and not self.killed:
+            self.condemned, self.why = time.monotonic(), why
+            log(f"daemon {self.pid} {why}, its state is {self.state()}: what it does follows, and it is killed", "ERROR")
+            self.signal(signal.SIGUSR2)
+
+    def kill_if_dead(self, now: float) -> None:
+        if self.condemned:
+            if now >= self.condemned + DUMPING:
+                self.kill()
+        elif not self.killed and (why := self.trouble(now)):
+            self.condemn(why)
+
     def due(self) -> float:
         """When to ask for trouble() again, if it does not move before."""
+        if self.condemned and not self.killed:
+            return self.condemned + DUMPING
         if self.left:
             return self.left + CLOSING
         if self.killed:
@@ -68,23 +87,24 @@ class Daemon:
     def trouble(self, now: float) -> str:
         """Why it counts as dead though it has not ended; "" when it does not."""
         if self.left:
-            return f"left, and did not end within {CLOSING:g} s" if now >= self.due() else ""
+            return f"left, and did not end within {CLOSING:g} s" if now >= self.left + CLOSING else ""
         if now >= self.beat + SILENT:
             return f"gave no sign of life for {SILENT:g} s"
         if now >= self.due():
             self._looked = now
-            if now >= self.beat + HALF_DEAD and self._is_zombie():
+            if now >= self.beat + HALF_DEAD and self.state()[0] in "ZX":
                 return "has ended, but a thread of it is held in the kernel"
             if not (self.serving or self.prepared) and now >= self.started + STARTING:
                 return f"did not serve within {STARTING:g} s"
         return ""
 
-    def _is_zombie(self) -> bool:
+    def state(self) -> str:
+        """Of its main thread, as /proc/PID/status has it: "S (sleeping)", "T (stopped)", "D (disk sleep)"…"""
         try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-        except OSError:
-            return True
+            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
+                return next(line.partition(":")[2].strip() for line in file if line.startswith("State:"))
+        except (OSError, StopIteration):
+            return "X (gone)"
 
     def reap(self) -> str:
         """After its end: how it ended, as text. Closes what the keeper has of it."""

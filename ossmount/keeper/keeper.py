@@ -13,21 +13,22 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
 
-from ossmount.keeper import kernel, wire
+from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
+from ossmount.keeper.signals import STOP_SIGNALS, catch
 
 LEAVING = 3.0  # seconds to leave the connection to a replacement
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)  # seconds before the next try, after so many daemons that died before they served
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
+STOPPING = 45.0  # seconds from the first of them until a daemon that has not ended is killed
 
 
 class Keeper:
@@ -54,13 +55,16 @@ class Keeper:
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
         self._stops = 0
+        self._stopped = 0.0  # when that was first asked for
+        self._mounted = ""  # the device number of the mount
         self._client: Client | None = None  # who asked for a restart and waits for its end
         self._exit_code: int | None = None
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._report = Report(plan, self._watch)
+        self._notify = Notify(os.environ if plan.greeting else {})
         self._control = Control(f"{plan.socket}{os.getpid()}.sock", self._watch, self._serve)
-        self._catch_signals()
+        catch(self._watch, self._signalled)
 
     # -- the loop
 
@@ -94,6 +98,8 @@ class Keeper:
             dues.append(self._leaving + LEAVING)
         if self._next:
             dues.append(self._next)
+        if self._stops and self._current is not None and not self._current.condemned:
+            dues.append(self._stopped + STOPPING)
         return min(dues, default=None)
 
     def _look_at_the_time(self, due: float | None) -> None:
@@ -101,16 +107,18 @@ class Keeper:
         for daemon in (self._current, self._coming):
             if daemon is None:
                 continue
-            if due is not None and now > due + HALF_DEAD:
+            if due is not None and now > due + HALF_DEAD and not daemon.condemned:
                 daemon.beat = now  # we did not run ourselves (a frozen cgroup): its silence says nothing
             if daemon.killed:
                 if now >= daemon.due():
                     self._gone(daemon, "was killed and is still held in the kernel")
                     self._past.append(daemon)
             else:
-                _kill_if_dead(daemon, now)
+                daemon.kill_if_dead(now)
         for daemon in self._past:
-            _kill_if_dead(daemon, now)
+            daemon.kill_if_dead(now)
+        if self._stops and self._current is not None and now >= self._stopped + STOPPING:
+            self._current.condemn(f"did not end within {STOPPING:g} s")
         if self._leaving and self._current is not None and now >= self._leaving + LEAVING:
             log(f"daemon {self._current.pid} does not leave: it is killed", "WARNING")
             self._leaving = 0.0
@@ -165,6 +173,8 @@ class Keeper:
                 self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
                 return
             daemon.beat = time.monotonic()
+            if daemon is self._current and daemon.serving:
+                self._notify.alive(daemon.beat)
             reap_orphans({one.pid for one in (self._current, self._coming, *self._past) if one is not None})
             message, descriptors = received
             self._take(daemon, message, descriptors)
@@ -176,7 +186,9 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
+            self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
             self._answer(pid=daemon.pid)
+            self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
             self._replace()
@@ -358,37 +370,29 @@ class Keeper:
 
     # -- signals, and the end
 
-    def _catch_signals(self) -> None:
-        """Whatever was inherited: a shell's background jobs start with SIGINT ignored."""
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        os.set_blocking(writing, False)
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda _number, _frame: None)
-        signal.set_wakeup_fd(writing)
-        self._watch(reading, lambda: self._stop(os.read(reading, 64)))
+    def _signalled(self, number: int) -> None:
+        if number in STOP_SIGNALS:
+            self._stop(number)
+        elif self._current is not None and self._current.serving:  # before, it would die of them
+            self._current.signal(number)
 
-    def _stop(self, numbers: bytes) -> None:
-        """The daemon takes the mount away; one that does not is killed at the third signal."""
-        for number in numbers:
-            self._stops += 1
-            if self._coming is not None:
-                self._coming.kill()
-            if self._current is None:
-                self._finish(0)
-            elif self._stops > PATIENCE:
-                self._current.kill()
-            else:
-                self._current.signal(number)
+    def _stop(self, number: int) -> None:
+        """The daemon takes the mount away; one that does not is killed at the third signal, or after a while."""
+        self._stops += 1
+        self._stopped = self._stopped or time.monotonic()
+        self._notify.stopping()
+        if self._coming is not None:
+            self._coming.kill()
+        if self._current is None:
+            self._finish(0)
+        elif self._stops > PATIENCE:
+            self._current.kill()
+        else:
+            self._current.signal(number)
 
     def _finish(self, code: int) -> None:
+        """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
+        if self._stops and not self._ended and self._mounted:
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach)
         self._exit_code = code
-
-
-def _kill_if_dead(daemon: Daemon, now: float) -> None:
-    trouble = "" if daemon.killed else daemon.trouble(now)
-    if trouble:
-        log(f"daemon {daemon.pid} {trouble}: it is killed", "ERROR")
-        daemon.why = trouble
-        daemon.kill()

@@ -44,6 +44,15 @@ CONNECTIONS: Option[int] = Option(
     "Connections for file data, of all these processes together.",
 )
 
+HEDGE_ABOVE: Option[float] = Option(
+    "hedge_above",
+    DATA,
+    units.SECONDS,
+    1.0,
+    "A request that a reader waits for longer than this, and longer than 99 of 100 others took, is made a second time; the "
+    "first answer counts. At most 3 of 100 requests are made twice. inf: none.",
+)
+
 LIMIT_REQUESTS: Option[int] = Option(
     "limit_requests",
     DATA,

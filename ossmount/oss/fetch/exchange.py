@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import Changed, Unavailable
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch.answer import Head, Malformed, content_range
 from ossmount.oss.fetch.job import Job
+from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
 
@@ -45,6 +48,17 @@ class RequestWriter:
         lines = "\r\n".join([f"{name}: {value}" for name, value in fields])
         path = self._endpoint.path(job.key)
         return f"GET {self._origin}{path} HTTP/1.1\r\n{self._fixed}{lines}\r\n\r\n".encode("ascii")
+
+
+def request_writer(
+    settings: WorkerSettings, credentials: Callable[[], Credentials], clock: Callable[[], float]
+) -> RequestWriter:
+    """The one of a fetch process."""
+    endpoint = Endpoint(*settings.endpoint)
+    source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
+    proxied = settings.proxy is not None and not endpoint.tls
+    authorization = settings.proxy[2] if settings.proxy else ""
+    return RequestWriter(endpoint, Signer(source, clock), proxy_authorization=authorization, absolute=proxied)
 
 
 def judge(head: Head, job: Job) -> None:

@@ -34,7 +34,9 @@ class Job:
         "queued",
         "reported",
         "resigned",
+        "rival",
         "scatter",
+        "silences",
         "since",
         "size",
         "start",
@@ -57,6 +59,7 @@ class Job:
         self.progress: bool = progress and not self.whole  # a whole object is verified before anybody sees a byte of it
         self.deadline: float = deadline
         self.connection: Connection | None = None
+        self.rival: Connection | None = None  # carries a second request for it, until one of the two is answered
         self.crc64: int | None = None  # of the whole object, as the first answer said
         self.born = self.since = 0.0  # when it came, and when what it does now began
         self.queued = self.paused = 0.0  # seconds without a connection: before attempts, and between them
@@ -67,6 +70,7 @@ class Job:
         self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
         self.resigned = False  # asked for again with OSS's time
+        self.silences = 0  # attempts that were given up because nothing came
         self.started_at = 0  # bytes received when the current attempt began
         self.trouble: Trouble | None = None  # of the last failed attempt
         if self.scatter.length != length:
@@ -85,6 +89,12 @@ class Job:
     @property
     def missing(self) -> int:
         return self.length - self.scatter.received
+
+    def leave(self, connection: Connection) -> None:
+        """That connection carries it no more; another one may."""
+        if connection is self.connection:
+            self.connection = self.rival
+        self.rival = None
 
     def restart(self) -> None:
         """Begins again at the first byte."""

@@ -69,6 +69,7 @@ class FetchPool:
             prepaid=_prepaid(self._rates.bounds.bandwidth),
             proxy=proxy_of(endpoint, source.proxy, environment),
             slow_after=config.slow_after,
+            hedge_above=config.hedge_above,
         )
         self._source = source
         self._timeout = source.timeout

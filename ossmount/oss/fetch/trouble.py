@@ -25,6 +25,14 @@ class Retry(enum.Enum):
 _RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
 
 
+_COUNTERS: Final[dict[Retry, str]] = {
+    Retry.AT_ONCE: "reused_closed",
+    Retry.LATER: "throttled",
+    Retry.ONCE: "damaged",
+    Retry.RESIGNED: "resigned",
+}
+
+
 class Trouble(Exception):
     """One failed attempt: what the fetch fails with if it stays the last, and whether to try again."""
 
@@ -36,8 +44,16 @@ class Trouble(Exception):
         self.text = text
         self.date = date
 
+    @property
+    def counter(self) -> str:
+        """What the fetch process counts it as; "" where it is not counted."""
+        return "timeouts" if self.failure is DeadlineExceeded else _COUNTERS.get(self.retry, "")
+
     def __repr__(self) -> str:
         return f"<Trouble {self.failure.__name__} ({self.retry.value}): {self.text}>"
+
+
+CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
 
 
 def transport(text: str) -> Trouble:
@@ -53,6 +69,15 @@ def stalled(text: str) -> Trouble:
 def damaged(text: str) -> Trouble:
     """An answer that cannot be right."""
     return Trouble(Damaged, Retry.ONCE, text)
+
+
+def overdue(key: bytes, last: Trouble | None, *, held: bool) -> Trouble:
+    """What a fetch ends with at its deadline: what its last attempt failed with, where there was one. held: by a limit."""
+    if last is not None:
+        return Trouble(last.failure, Retry.NEVER, f"{last.text}; no success before the deadline")
+    if held:
+        return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {key!r}: the limit on requests or bytes held it until the deadline")
+    return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {key!r}: no answer before the deadline")
 
 
 def of_status(head: Head, body: bytes, key: bytes) -> Trouble:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import socket
@@ -263,6 +264,7 @@ def fetch_all(
     connections: int = 16,
     environment: dict[str, str] | None = None,
     rates: Rates | None = None,
+    hedge_above: float = math.inf,
     during: Callable[[FetchPool, list[int]], object] | None = None,
 ) -> dict[str, object]:
     """Fetches everything at once through a pool of its own, fills in what became of it, and returns the pool's facts.
@@ -271,7 +273,8 @@ def fetch_all(
     """
     slab = Slab(wanted)
     try:
-        facts = trio.run(_fetch_all, config, wanted, slab, FetchConfig(workers, connections), environment or {}, rates, during)
+        fetch_config = FetchConfig(workers, connections, hedge_above=hedge_above)
+        facts = trio.run(_fetch_all, config, wanted, slab, fetch_config, environment or {}, rates, during)
         for index, item in enumerate(wanted):
             item.received = slab.content(index)
         assert slab.guards_intact()

@@ -21,6 +21,7 @@ class FakeConnection:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        job.connection = cast(Connection, self)
         self.paused = False
 
     def pause(self, paused: bool, now: float) -> None:
