@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import trio
+
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.components import Parts
 from ossmount.daemon.dump import tree_lines
@@ -59,6 +61,7 @@ class Status:
             "daemon_pid": os.getpid(),
             "keeper_pid": keeper,
             "fetch_pids": fetch_pids,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "log": self._order.log,
             "counters": {**self._parts.requests(), "kernel": channel.get("requests", {})},
             "facts": {"keeper": self._keeper_facts(), "cpu": self._cpu(children), **facts},

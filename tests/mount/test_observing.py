@@ -112,7 +112,7 @@ def test_too_little_memory_for_many_readers(plain_shop: Workshop) -> None:
 def test_names_that_expire_at_once(plain_shop: Workshop) -> None:
     fill(plain_shop, 30, size=10)
     with plain_shop.mounted("--attr-timeout", "0", "--entry-timeout", "0", "--metadata-ttl", "0") as mount:
-        for _ in range(4):
+        for _ in range(3):
             for path in (mount.path / "files").iterdir():
                 path.stat()
         found = {finding["name"]: finding for finding in explained(mount)}

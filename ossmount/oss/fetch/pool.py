@@ -21,6 +21,7 @@ from ossmount.config import Credentials, FetchConfig, SourceConfig
 from ossmount.errors import Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.complaints import Complaints
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
 from ossmount.oss.fetch.reports import Phases
@@ -67,6 +68,7 @@ class FetchPool:
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
+            verify=config.verify,
             proxy=proxy_of(endpoint, source.proxy, environment),
             slow_after=config.slow_after,
             hedge_above=config.hedge_above,
@@ -81,11 +83,13 @@ class FetchPool:
         self._closed = False
         self._loan = Loan()
 
+        complain = Complaints(source.bucket).failed
+
         def start() -> FetchProcess:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan, self._rates)
+            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan, self._rates, complain)
             for index in range(count)
         ]
 

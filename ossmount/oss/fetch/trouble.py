@@ -22,7 +22,8 @@ class Retry(enum.Enum):
     ONCE = "once"  # damaged: one more attempt from the first byte on
 
 
-_RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
+#: What is done about a refusal of OSS. The others are never repeated.
+RETRIES: Final[dict[type[OssMountError], Retry]] = {Unavailable: Retry.SOON, Throttled: Retry.LATER}
 
 
 _COUNTERS: Final[dict[Retry, str]] = {
@@ -87,4 +88,4 @@ def of_status(head: Head, body: bytes, key: bytes) -> Trouble:
     failure = failure_of(refusal, f"GET {key!r}", listed=True)
     if refusal.code == REFUSAL:
         return Trouble(type(failure), Retry.RESIGNED, str(failure), headers.get("date", ""))
-    return Trouble(type(failure), _RETRIES.get(type(failure), Retry.NEVER), str(failure))
+    return Trouble(type(failure), RETRIES.get(type(failure), Retry.NEVER), str(failure))
