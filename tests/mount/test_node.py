@@ -108,6 +108,8 @@ def test_the_container_of_the_daemon_is_killed_under_a_reading_job(node: Node) -
     starter = node.start("starter")
     eventually(node.serving, "the mount serves")
     before = find_mount(node.mountpoint)
+    assert node.start("health").wait(LIMIT) == 0
+    assert node.start("drained").wait(LIMIT) == 0, "nothing to wait for: only the daemons end"
     stop = node.shop.folder / "stop"
     words = [sys.executable, "-c", READER, node.mountpoint, str(stop)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
@@ -137,6 +139,10 @@ def test_at_the_end_readers_may_finish(node: Node) -> None:
         eventually(lambda: find_mount(node.mountpoint) is None, "no new readers")
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert file.read() == b"001" * 5000
+        waiting = node.start("drained")  # the preStop hook of the daemons' container
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+    assert waiting.wait(LIMIT) == 0
     assert keeper.wait(LIMIT) == 0
 
 
