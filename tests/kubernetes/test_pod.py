@@ -126,10 +126,8 @@ def pod(tmp_path: Path) -> Iterator[Pod]:
         try:
             made.start()
             yield made
-        except BaseException:
-            print(made.logs())
-            raise
         finally:
+            print(made.logs())
             made.clear()
 
 

@@ -96,10 +96,8 @@ def node(plain_shop: Workshop) -> Iterator[Node]:
     made = Node(plain_shop)
     try:
         yield made
-    except BaseException:
-        print(plain_shop.log(Path(made.mountpoint)))
-        raise
     finally:
+        print(plain_shop.log(Path(made.mountpoint)))  # shown when the test has failed
         made.clear()
 
 
