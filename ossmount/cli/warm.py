@@ -56,12 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     mountpoint = resolve(arguments.mountpoint)
-    record = Registry(state_directory(os.environ, os.geteuid())).find(mountpoint)
+    registry = Registry(state_directory(os.environ, os.geteuid()))
+    record = registry.find(mountpoint)
     if record is None or not record.alive():
         raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
     missing: list[str] = []
     files = list(_files([_inside(mountpoint, path) for path in arguments.paths], missing.append))
-    pins = Pins(record.socket, mountpoint)
+    pins = Pins(lambda: registry.find(mountpoint), mountpoint)
     if arguments.unpin:
         failed = _unpin(pins, files)
     elif arguments.pin:

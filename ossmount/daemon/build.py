@@ -18,10 +18,7 @@ from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
     Credentials,
-    DataConfig,
     DiskConfig,
-    FetchConfig,
-    FilesystemConfig,
     MetadataConfig,
     SourceConfig,
 )
@@ -29,6 +26,8 @@ from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
+from ossmount.daemon.damage import Damage
 from ossmount.daemon.exporting import check_metrics, make_exporting
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
@@ -40,6 +39,7 @@ from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
 from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
 from ossmount.data.disk.cache import DiskCache
+from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import Unsupported
@@ -65,26 +65,26 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     inherits = kept is not None and kept.inherits
     if not inherits:
         check_metrics(settings)
-    if settings[options.FUSE_FD] is None and not inherits:
-        check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
+        if settings[options.FUSE_FD] is None and not settings[options.USER]:  # else others have looked at it
+            check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     source = source_config(order.source, settings, environ)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
     if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
-    fetch = FetchConfig(
-        workers=settings[options.FETCH_WORKERS],
-        connections=settings[options.CONNECTIONS],
-        hedge_above=settings[options.HEDGE_ABOVE],
-    )
+    verify = settings[options.VERIFY]
+    fetch = fetch_config(settings)
     listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
+    integrity = None if verify == "off" else Integrity(pool, every=1 if verify == "full" else SAMPLE)
+    checked = integrity or pool
+    damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    depth, why_no_passthrough = passthrough.choose(settings, disk_config)
-    disk = None if disk_config is None else DiskCache(pool, slab, replace(disk_config, copies=depth > 0))
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
+    disk = None if disk_config is None else DiskCache(checked, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -104,10 +104,12 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         known=known,
     )
     at_once = None if disk is None else disk.at_once
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool, at_once=at_once)
+    data = data_config(settings, slab.size)
+    reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
+    damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
     channel, reason = make_channel(settings, filesystem, kernel_config, kept, passthrough.Copies(namespace, disk))
     filesystem.attach(channel)
@@ -148,6 +150,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             **({} if disk is None else {"disk": disk.facts}),
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
+            "integrity": lambda: {"verify": verify, **damage.facts(), **({} if integrity is None else integrity.facts())},
             "oss": remote.facts,
             "rates": rates.facts,
             "memory": governing.facts,
@@ -308,15 +311,6 @@ def own_folder(directory: Path) -> None:
         raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
-def data_config(settings: Settings, memory_limit: int) -> DataConfig:
-    return DataConfig(
-        memory_limit=memory_limit,
-        readahead_size=settings[options.READAHEAD_SIZE],
-        readahead_count=settings[options.READAHEAD_COUNT],
-        kernel_keeps=not settings[options.DIRECT_IO],
-    )
-
-
 def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool = False) -> DiskConfig | None:
     """None without a cache on disk. several: the keys begin with the names of their buckets."""
     directories = settings[options.CACHE_DIR]
@@ -338,35 +332,6 @@ def store_name(source: SourceConfig, *, several: bool = False) -> str:
     """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
     host = source.endpoint.partition("://")[2].rstrip("/").lower()
     return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{'' if several else source.bucket}"
-
-
-def filesystem_config(settings: Settings) -> FilesystemConfig:
-    uid, gid = settings[options.UID], settings[options.GID]
-    assert uid is not None and gid is not None
-    return FilesystemConfig(
-        uid=uid,
-        gid=gid,
-        umask=settings[options.UMASK],
-        attr_timeout=settings[options.ATTR_TIMEOUT],
-        entry_timeout=settings[options.ENTRY_TIMEOUT],
-        negative_timeout=settings[options.NEGATIVE_TIMEOUT],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-    )
-
-
-def channel_config(order: Order) -> ChannelConfig:
-    settings = order.settings
-    return ChannelConfig(
-        mountpoint=Path(order.mountpoint),
-        source=str(order.source),
-        allow_other=settings[options.ALLOW_OTHER],
-        open=settings[options.OPEN],
-        direct_io=settings[options.DIRECT_IO],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-        fuse_fd=settings[options.FUSE_FD],
-        max_background=settings[options.MAX_BACKGROUND],
-        read_ahead_kb=settings[options.READ_AHEAD_KB],
-    )
 
 
 def make_channel(

@@ -9,7 +9,9 @@ from pathlib import Path
 import ossmount
 from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
+from ossmount.daemon.choice import STARTER
 from ossmount.daemon.order import Order
+from ossmount.daemon.serving_user import find_user
 from ossmount.keeper.plan import Plan
 from ossmount.options.declarations import FUSE_FD
 
@@ -28,6 +30,7 @@ def daemon_words(order: Order) -> list[str]:
 def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool = True) -> Plan:
     """first: the keeper starts the daemon that mounts, perhaps a descriptor that we have inherited."""
     given = order.settings[FUSE_FD]
+    user = find_user(order.settings) if os.geteuid() == 0 else None
     return Plan(
         argv=daemon_words(order),
         order=order.to_json(),
@@ -35,6 +38,9 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         greeting=greeting,
         report=report,
         inherited=[given] if given is not None and first else [],
+        user=[] if user is None else [user.uid, user.gid, *user.groups],
+        source=str(order.source),
+        starter=os.environ.get(STARTER, ""),
         mountpoint=order.mountpoint,
         detach=detach_commands(order.mountpoint),
     )

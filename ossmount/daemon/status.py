@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import trio
+
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.components import Parts
 from ossmount.daemon.dump import tree_lines
@@ -49,6 +51,7 @@ class Status:
             "daemon_pid": os.getpid(),
             "keeper_pid": keeper,
             "fetch_pids": fetch_pids,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "log": self._order.log,
             "options": {
                 name: {"value": value, "origin": origin} for name, (value, origin) in self._order.settings.shown().items()

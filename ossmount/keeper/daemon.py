@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 
-from ossmount.keeper import wire
+from ossmount.keeper import elsewhere, wire
 from ossmount.keeper.plan import Plan, memory_file
 from ossmount.keeper.report import log
 
@@ -24,9 +25,9 @@ _SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signa
 class Daemon:
     """States: it was started; it is `prepared`; it is `serving`; it has `left`, or was `killed`; it has ended."""
 
-    def __init__(self, pid: int, connection: socket.socket, role: str, plan: Plan) -> None:
+    def __init__(self, pid: int, connection: socket.socket, role: str, plan: Plan, *, pidfd: int = -1) -> None:
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid) if pidfd < 0 else pidfd
         self.connection = connection
         self.role = role
         self.plan = plan
@@ -113,30 +114,28 @@ class Daemon:
         try:
             _, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
-            return "has ended"  # it is not ours: this keeper was started by it
+            return "has ended"  # it is not our child: this keeper was started by it, or it lives in another container
         code = os.waitstatus_to_exitcode(status)
         return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
 def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
-    """Starts a daemon. Raises OSError. oom_score_adj: its own, where the keeper has a lower one ("" where it has not)."""
+    """Starts a daemon. Raises OSError, NoStarter among them. oom_score_adj: its own, where the keeper has a lower one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report = plan.report if role == wire.FIRST else -1
     handed = [theirs.fileno(), *(fd for fd in (report, *plan.inherited) if fd >= 0 and role == wire.FIRST)]
     order = memory_file("ossmount-order", plan.order)
+    words = [*plan.argv, str(report), str(theirs.fileno())]
+    pidfd = -1
     try:
-        for descriptor in handed:
-            os.set_inheritable(descriptor, True)
-        words = [*plan.argv, str(report), str(theirs.fileno())]
-        environment = {**os.environ, **plan.environment}
-        actions = [(os.POSIX_SPAWN_DUP2, order, 0)]
-        pid = os.posix_spawn(words[0], words, environment, file_actions=actions, setsid=True, setsigdef=_SIGNALS, setsigmask=())
+        if plan.starter:
+            pid, pidfd = elsewhere.start(plan.starter, words, plan.environment, {0: order, **{fd: fd for fd in handed}})
+        else:
+            pid = start(words, {**os.environ, **plan.environment}, {0: order, **{fd: fd for fd in handed}})
     except BaseException:
         ours.close()
         raise
     finally:
-        for descriptor in handed:
-            os.set_inheritable(descriptor, False)
         os.close(order)
         theirs.close()
     ours.setblocking(False)
@@ -144,7 +143,13 @@ def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
         write_oom_score_adj(pid, oom_score_adj)
     if role == wire.SUCCESSOR:
         _hurry(pid)
-    return Daemon(pid, ours, role, plan)
+    return Daemon(pid, ours, role, plan, pidfd=pidfd)
+
+
+def start(words: list[str], environment: Mapping[str, str], places: Mapping[int, int]) -> int:
+    """A process in a session of its own, with descriptors of ours at these numbers; its pid. Raises OSError."""
+    moves = [(os.POSIX_SPAWN_DUP2, descriptor, place) for place, descriptor in places.items()]
+    return os.posix_spawn(words[0], words, environment, file_actions=moves, setsid=True, setsigdef=_SIGNALS, setsigmask=())
 
 
 def _hurry(pid: int) -> None:

@@ -20,6 +20,8 @@ from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.elsewhere import AGAIN, NoStarter
+from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
@@ -34,12 +36,11 @@ STOPPING = 45.0  # seconds from the first of them until a daemon that has not en
 class Keeper:
     """The keeper of one connection."""
 
-    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "") -> None:
-        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right."""
-        self._plan = plan
-        self._alive = alive
-        self._journal = journal
-        self._own_oom = own_oom
+    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, oom: str, mounting: Mounting | None = None) -> None:
+        """alive: both ends of the pipe that ends when nobody is left to serve; oom: what daemons have by right."""
+        self._plan, self._alive, self._journal = plan, alive, journal
+        self._oom = oom
+        self._mounting = mounting
         self._device = -1
         self._agreement: object = None
         self._backings = Backings()
@@ -50,8 +51,8 @@ class Keeper:
         self._next = 0.0  # when the next try is due, while there is no current one
         self._tries = 0  # daemons in a row that died before they served
         self._died = False  # the last one did not leave
-        self._deaths = 0
-        self._restarts = 0
+        self._deaths = self._restarts = 0
+        self._awaited = False  # whether a starter is waited for
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
         self._stops = 0
@@ -124,14 +125,7 @@ class Keeper:
             self._leaving = 0.0
             self._current.kill()
         if self._next and now >= self._next:
-            self._start_successor()
-
-    # -- daemons
-
-    def start(self) -> None:
-        """Starts the daemon that mounts. Raises OSError."""
-        self._current = self._spawn(self._plan, wire.FIRST)
-        self._report.handed_on(self._plan)
+            self.start()
 
     def adopt(self, daemon: Daemon, device: int, agreement: object, backings: Backings, *, serving: bool) -> None:
         """Keeps a daemon that runs already: the one that started this keeper."""
@@ -140,7 +134,8 @@ class Keeper:
         self._introduce(daemon)
 
     def _spawn(self, plan: Plan, role: str) -> Daemon:
-        daemon = spawn(plan, role, self._own_oom)
+        daemon = spawn(plan, role, self._oom)
+        self._awaited = False
         self._introduce(daemon)
         return daemon
 
@@ -152,15 +147,16 @@ class Keeper:
             keeper=os.getpid(),
             socket=self._control.path,
             role=daemon.role,
-            agreement=self._agreement,
-            after_death=self._died,
-            deaths=self._deaths,
-            restarts=self._restarts,
-            backings=[*self._backings.numbers],
             nice=os.getpriority(os.PRIO_PROCESS, 0),
+            **self._inheritance(),
         )
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
         self._watch(daemon.pidfd, lambda: self._reap(daemon))
+
+    def _inheritance(self) -> dict[str, object]:
+        """What a daemon has from those before it."""
+        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
+        return {"agreement": self._agreement, "after_death": self._died, **counts}
 
     def _hear(self, daemon: Daemon) -> None:
         """Takes all messages that there are."""
@@ -187,7 +183,8 @@ class Keeper:
             daemon.serving = True
             self._tries = 0
             self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
-            self._answer(pid=daemon.pid)
+            if self._coming is None:  # else a restart is waited for
+                self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
@@ -195,7 +192,8 @@ class Keeper:
         elif kind == "refused":
             daemon.why = str(message["message"])
         elif kind in ("back", "unback"):
-            self._serve_backing(daemon, message, descriptors)
+            # One that serves no more is not heard: its successor has counted the numbers.
+            self._backings.serve(self._device if daemon is self._current else -1, message, descriptors, daemon.tell)
         elif kind == "left" and daemon is self._current:
             daemon.left = time.monotonic()
             self._past.append(daemon)
@@ -204,15 +202,8 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
-
-    def _serve_backing(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
-        """One that serves no more is not heard: its successor has counted the numbers."""
-        device = self._device if daemon is self._current else -1
-        if message["kind"] == "back":
-            backing, error = self._backings.open(device, descriptors)
-            daemon.tell("backed", number=message["number"], backing=backing, error=error)
-        elif device >= 0:
-            self._backings.close(device, int(str(message["backing"])))
+        elif kind in ("mount", "read_ahead", "detach") and self._mounting is not None:
+            self._mounting.take(daemon, message, descriptors, self._watch)
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -260,27 +251,42 @@ class Keeper:
             self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
         if self._coming is not None:
             self._replace()
-        elif self._tries < len(PAUSES):
+        else:
+            self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
+
+    def _try_again(self, why: str) -> None:
+        """After a pause; why: what is said when it was tried often enough."""
+        if self._device >= 0 and self._tries < len(PAUSES):
             self._next = time.monotonic() + PAUSES[self._tries]
         else:
-            self._fail(f"{self._tries} daemons in a row died before they served; the last one {how}")
+            self._fail(why)
 
-    def _start_successor(self) -> None:
-        """On the same device; what was in hand comes once more."""
+    def start(self) -> None:
+        """The first daemon, which mounts; or the next one on the same device, for which what was in hand comes once more."""
         self._next = 0.0
-        kernel.resend(self._device)
         try:
-            self._current = self._spawn(self._plan, wire.SUCCESSOR)
+            if self._device < 0:
+                self._current = self._spawn(self._plan, wire.FIRST)
+                self._report.handed_on(self._plan)
+            else:
+                kernel.resend(self._device)
+                self._current = self._spawn(self._plan, wire.SUCCESSOR)
+        except NoStarter as error:
+            # Its container is being replaced, which may take long and says nothing against the next daemon.
+            if not self._awaited:
+                log(f"no daemon can be started yet: {error}", "WARNING")
+            self._awaited = True
+            self._next = time.monotonic() + AGAIN
         except OSError as error:
             self._tries += 1
             log(f"no daemon can be started: {error}", "ERROR")
-            if self._tries < len(PAUSES):
-                self._next = time.monotonic() + PAUSES[self._tries]
-            else:
-                self._fail(f"no daemon can be started: {error}")
+            self._try_again(f"no daemon can be started: {error}")
 
     def _fail(self, why: str) -> None:
         """No more tries: whoever reads is told so, until the mount is taken away or `ossmount restart` helps."""
+        if self._device < 0:
+            self._finish(self._report.finish())
+            return
         self._failed = why
         self._answer(error=why)
         log(f"the mount has failed: {why}. All requests fail with EIO from now on", "ERROR")
@@ -291,10 +297,7 @@ class Keeper:
         if not kernel.refuse(self._device, errno.EIO):
             self._finish(1)
 
-    # -- restart
-
     def _serve(self, request: dict[str, object], client: Client) -> None:
-        """The commands of the control socket."""
         command = request.get("command")
         if command == "status":
             client.answer(**self._status())
@@ -365,8 +368,7 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
-        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
+        daemon.tell("take", (self._device,), **self._inheritance())
 
     # -- signals, and the end
 
@@ -394,5 +396,5 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach)
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, self._mounting)
         self._exit_code = code

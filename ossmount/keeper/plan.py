@@ -12,7 +12,20 @@ _LARGEST = 16 << 20  # bytes of a plan
 class Plan:
     """Not a dataclass, whose module alone would cost the keeper half a megabyte."""
 
-    __slots__ = ("argv", "detach", "environment", "greeting", "inherited", "mountpoint", "order", "report", "socket")
+    __slots__ = (
+        "argv",
+        "detach",
+        "environment",
+        "greeting",
+        "inherited",
+        "mountpoint",
+        "order",
+        "report",
+        "socket",
+        "source",
+        "starter",
+        "user",
+    )
 
     def __init__(
         self,
@@ -24,8 +37,11 @@ class Plan:
         greeting: str = "",
         report: int = -1,
         inherited: Sequence[int] = (),
+        starter: str = "",
         mountpoint: str = "",
         detach: Sequence[Sequence[str]] = (),
+        source: str = "",
+        user: Sequence[int] = (),
     ) -> None:
         self.argv = list(argv)  # of a daemon, without the descriptors that follow
         self.order = order  # what the daemon reads on its stdin
@@ -34,8 +50,11 @@ class Plan:
         self.greeting = greeting  # what is printed when the mount is ready; "": it is reported to the command instead
         self.report = report  # the descriptor that the first daemon reports on
         self.inherited = list(inherited)  # further descriptors for the first daemon
+        self.starter = starter  # the socket of who starts the daemons in another container; "": they are our children
         self.mountpoint = mountpoint  # as the mount table has it
         self.detach = [list(words) for words in detach]  # commands that take the mount away, when no daemon does
+        self.source = source  # as the mount table is to show it
+        self.user = list(user)  # whom a keeper of root's becomes: uid, gid and all groups
 
     def __repr__(self) -> str:
         return f"<Plan {' '.join(self.argv[1:])}>"
@@ -49,6 +68,7 @@ class Plan:
             environment={**self.environment, **environment},
             mountpoint=self.mountpoint,
             detach=self.detach,
+            starter=self.starter,
         )
 
     def write(self) -> int:

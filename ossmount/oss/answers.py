@@ -106,7 +106,8 @@ def failure_of(refusal: Refusal, what: str, *, listed: bool = False) -> OssMount
     `what` names the request for the message ("GET train/a.jpg"). With `listed`, the object was seen before, so that its
     absence means Changed.
     """
-    known = BY_CODE.get(refusal.code)
+    # of a redirect the code says only that this is not the place to ask
+    known = None if 300 <= refusal.status < 400 else BY_CODE.get(refusal.code)
     if known is not None:
         kind = known.failure
     elif refusal.code.endswith(THROTTLED_END):
