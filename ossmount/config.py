@@ -59,6 +59,7 @@ class DataConfig:
     memory_limit: int = 1 << 30  # bytes of the slab
     readahead_size: int = 4 << 20  # bytes of one window at most
     readahead_count: int = 32  # windows in flight for one stream
+    timeout: float = 60.0  # seconds that one read(2) may take
     kernel_keeps: bool = True  # what was delivered lies in the kernel's page cache (not so with direct I/O)
 
 
@@ -84,6 +85,7 @@ class FetchConfig:
     connections: int = 128  # of all workers together
     slow_after: float = math.inf  # seconds from which a fetch is told of as slow
     hedge_above: float = math.inf  # seconds that a reader waits at least before its request is made a second time
+    verify: bool = True  # whole objects are compared with their CRC-64
 
 
 @dataclass(frozen=True)

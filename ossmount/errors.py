@@ -73,6 +73,13 @@ class Damaged(OssMountError):
     errno = errno.EIO
 
 
+class Corrupted(Damaged):
+    """The ranges of an object, each of which looked right, together fail the object's checksum: which of them is not known.
+
+    Nothing that was fetched of the version is to be believed.
+    """
+
+
 class Poisonous(OssMountError):
     """A request that daemons die of: two had it in hand when they died."""
 

@@ -33,6 +33,7 @@ FIXED: dict[Option[Any], str] = {
     options.PASSTHROUGH: _AGREED,
     options.FUSE_FD: _AGREED,
     options.NO_KEEPER: _KEEPER,
+    options.USER: _KEEPER,
 }
 _CREDENTIALS = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SECURITY_TOKEN")
 

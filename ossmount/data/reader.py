@@ -25,20 +25,20 @@ from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
 from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
-from ossmount.data.page_cache import PAGE, PageCache
+from ossmount.data.page_cache import PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
 from ossmount.data.planning import Planning
 from ossmount.data.readahead import Plan, Stream
 from ossmount.data.slab import Slab
 from ossmount.data.transfers import Range, Transfers
-from ossmount.errors import Changed, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
+from ossmount.errors import Changed, Corrupted, Damaged, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
 from ossmount.model import Version
 from ossmount.oss.interface import Fetcher, PageStorer
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
-MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
-JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
+GONE = (Changed, NotFound, Corrupted)  # failures after which nothing of the version is kept, and nothing tried again
+JOINED_EARLY = 5.0  # seconds, an eighth of the deadline at most; later no read that joined readahead is begun anew
 
 
 class ObjectReader:
@@ -52,14 +52,19 @@ class ObjectReader:
         clock: Callable[[], float] = time.monotonic,
         storer: PageStorer | None = None,
         at_once: Callable[[Version], memoryview | None] | None = None,
+        damaged: Callable[[Version, OssMountError], None] = lambda version, error: None,
     ) -> None:
-        """at_once: all of a small object where that needs no waiting, valid until the next call."""
+        """at_once: all of a small object where that needs no waiting, valid until the next call. damaged: told of what stayed
+        damaged, before the reads that fail for it are answered.
+        """
         self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
         self._at_once = at_once
         self._failures = Failures(clock)
+        self._timeout = config.timeout
+        self._damaged = damaged
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
         self._pumping = self._pump_again = False
@@ -209,7 +214,7 @@ class ObjectReader:
         elif version.size > ALWAYS_WHOLE:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
-                more = self._extended(read, gaps, plan)
+                more = self._planning.extended(version, end, gaps, plan)
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):
@@ -224,20 +229,6 @@ class ObjectReader:
         """Whether a read that misses fetches the whole object."""
         small = version.size <= WHOLE and (offset == 0 or version.size <= ALWAYS_WHOLE)
         return small and not self._cache.has(version)
-
-    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan) -> list[Range]:
-        """The gaps, the last of them as long as the plan says, where one fetch serves better than two."""
-        version = read.version
-        start, stop = gaps[-1]
-        if stop < read.end:
-            return gaps
-        extend = plan.extend
-        if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
-            extend = plan.windows[0][1]
-        _, beyond = self._cache.find(version, stop, aligned(stop, extend, version.size)[1])
-        if not beyond or beyond[0][0] != stop:
-            return gaps
-        return [*gaps[:-1], (start, beyond[0][1])]
 
     def _begin(self, read: PendingRead, pages: list[Page], gaps: list[Range], plan: Plan | None) -> bool:
         """Fetches the gaps and makes the read wait; False, with nothing changed, when there is no room for them."""
@@ -283,7 +274,7 @@ class ObjectReader:
     def _pump(self) -> None:
         """Begins the reads that wait for memory, in their order, as far as it goes.
 
-        Everything that holds memory ends by its deadline, so that no read is looked at much later than MEMORY_WAIT.
+        Everything that holds memory ends by its deadline, so that no read is looked at much later than its own.
         """
         self._pump_again = True
         if self._pumping:
@@ -293,9 +284,11 @@ class ObjectReader:
             while self._pump_again and self._queue:
                 self._pump_again = False
                 read = self._queue.popleft()
-                if self._clock() - read.since > MEMORY_WAIT:
+                if self._clock() - read.since > self._timeout:
                     self._pump_again = True
-                    read.done(DeadlineExceeded(f"no memory within {MEMORY_WAIT:.0f} s: --memory-limit is too small for this"))
+                    error = DeadlineExceeded(f"no memory within {self._timeout:g} s: --memory-limit is too small for this")
+                    self._failures.remember(read.version, read.offset, read.end, error)
+                    read.done(error)
                 elif self._resume(read) or (not self._transfers.under_way and self._resume_alone(read)):
                     self._pump_again = True
                 else:
@@ -365,7 +358,12 @@ class ObjectReader:
             self._pump()
 
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
-        if isinstance(error, (Changed, NotFound)):
+        if isinstance(error, Corrupted):  # what was given out before must not be all that anybody hears of it
+            self._failures.condemn(transfer.version, error)
+            reads = list(dict.fromkeys([*reads, *self._transfers.abandon(transfer.version)]))
+        if isinstance(error, Damaged):
+            self._damaged(transfer.version, error)
+        if isinstance(error, GONE):
             self._look_ahead.forget(transfer.version)
             self._planning.forget(transfer.version)
         try:
@@ -383,8 +381,8 @@ class ObjectReader:
         again: list[PendingRead] = []
         for read in waiting:
             self._give_up(read)
-            late = self._clock() - read.since > JOINED_EARLY
-            if transfer.started_by_demand or read.retried or late or isinstance(error, (Changed, NotFound)):
+            late = self._clock() - read.since > min(JOINED_EARLY, self._timeout / 8)
+            if transfer.started_by_demand or read.retried or late or isinstance(error, GONE):
                 self._failures.remember(read.version, read.offset, read.end, error)
             else:
                 again.append(read)

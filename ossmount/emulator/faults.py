@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ class Fault:
 
     Which: `keys` is a shell pattern on the key (of a listing: on its prefix), bytes that are not UTF-8 as surrogates;
     `operations` are kinds (GET, HEAD, LIST, PUT, DELETE, POST, BUCKET) or names of calls (GetObject, ListObjectsV2, …),
-    none for all; of the requests that match, `skip` are let through first, then `probability` decides, and after
+    none for all; of the requests that match, `skip` are let through first, then `rate` and `probability` decide, and after
     `count` hits the fault rests.
     """
 
@@ -30,6 +31,7 @@ class Fault:
     count: int | None = None
     skip: int = 0
     probability: float = 1.0
+    rate: float = 0.0  # so many requests a second meet no fault, and a tenth of that may come at once; 0: none
 
     latency: float = 0.0  # before the request is looked at
     first_byte_delay: float = 0.0  # between the headers and the body
@@ -42,6 +44,12 @@ class Fault:
     corrupt_at: int | None = None  # one byte is another one; checksums in the headers stay as they were
     hang: bool = False  # no answer, the connection stays open
     hang_after: int | None = None  # nothing more behind so many bytes of the body
+    flip_at: int | None = None  # this byte of the object is another one, in whichever range it is sent
+    body: bytes | None = None  # the object's bytes are said to be these, cut as the range is; headers stay as they were
+    crc64: int | None = None  # x-oss-hash-crc64ecma is said to be this
+    no_crc64: bool = False  # and here it is missing
+    longer: int = 0  # Content-Length is so many bytes more than the body has (fewer: the body is cut there as well)
+    range_shift: int = 0  # Content-Range names bytes so many further on than those that are sent
     etag: str = ""  # the object's ETag is said to be this one, for If-Match too
     ignore_conditions: bool = False  # If-Match and its like are not looked at
 
@@ -59,6 +67,24 @@ class Injection:
     fault: Fault
     matched: int = field(default=0)
     hits: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self._since = time.monotonic()
+        self._spared = self._most  # requests that the rate has room for
+
+    @property
+    def _most(self) -> float:
+        return max(1.0, self.fault.rate / 10)
+
+    def spares(self) -> bool:
+        """The rate lets this request through."""
+        now = time.monotonic()
+        self._spared = min(self._most, self._spared + (now - self._since) * self.fault.rate)
+        self._since = now
+        if self._spared < 1.0:
+            return False
+        self._spared -= 1.0
+        return True
 
 
 class Faults:
@@ -107,6 +133,8 @@ class Faults:
         injection.matched += 1
         if injection.matched <= fault.skip or (fault.count is not None and injection.hits >= fault.count):
             return False
+        if fault.rate and injection.spares():
+            return False
         if fault.probability < 1 and self._random.random() >= fault.probability:
             return False
         injection.hits += 1
@@ -135,6 +163,12 @@ class Plan:
         self.truncate_after = _first(faults, lambda fault: fault.truncate_after)
         self.hang_after = _first(faults, lambda fault: fault.hang_after)
         self.corrupt_at = _first(faults, lambda fault: fault.corrupt_at)
+        self.flip_at = _first(faults, lambda fault: fault.flip_at)
+        self.body = _first(faults, lambda fault: fault.body)
+        self.crc64 = _first(faults, lambda fault: fault.crc64)
+        self.no_crc64 = any(fault.no_crc64 for fault in faults)
+        self.longer = _first(faults, lambda fault: fault.longer or None) or 0
+        self.range_shift = _first(faults, lambda fault: fault.range_shift or None) or 0
         self.etag = _first(faults, lambda fault: fault.etag or None) or ""
         self.ignore_conditions = any(fault.ignore_conditions for fault in faults)
 

@@ -19,6 +19,7 @@ import trio
 
 from ossmount.config import DiskConfig
 from ossmount.data.disk import messages
+from ossmount.data.disk.dropping import Dropping
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.known import Known
 from ossmount.data.disk.layout import WHOLE, name_of
@@ -83,6 +84,7 @@ class DiskCache:
         self._known = Known()
         self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
         self.pinning = Pinning(config.store, self._places, self._writer.send)
+        self._dropping = Dropping(self._writer.send)
         self._quick = QuickReader(slab.view, config.touch_after)
         self.copies: WholeCopies | None = None
         if config.copies:
@@ -124,7 +126,7 @@ class DiskCache:
             return None
         name = name_of(self._store, version)
         place = self._places.choose(name)
-        if place is None or not place.trusted or not self._may_have(place, name):
+        if place is None or not place.trusted or not self._may_have(place, name) or name in self._dropping.names:
             return None
         found = self._quick.read(place.root, name, version.size)
         if found is not None:
@@ -139,7 +141,7 @@ class DiskCache:
         name, place = b"", None
         if version.etag:
             name = name_of(self._store, version)
-            place = self._places.choose(name)
+            place = None if name in self._dropping.names else self._places.choose(name)
         may_be_there = place is not None and self._may_have(place, name)
         if place is not None and may_be_there and place.trusted and self._is_quick(place, name, request):
             _guarded(done, None)
@@ -199,6 +201,10 @@ class DiskCache:
             for part in list(filter(None, fetch.parts.values())):
                 self._fetcher.cancel(part)
 
+    def drop(self, version: Version) -> None:
+        """Removes what is cached of the version; until that is done it is neither read here nor written."""
+        self._dropping.add(name_of(self._store, version), self._writes.names())
+
     # ---- daemon
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -241,6 +247,7 @@ class DiskCache:
             **self._counts,
             "reading": len(self._asked),
             **self._writes.facts(),
+            "dropped_versions": self._dropping.dropped,
             "restarts": self._reader.restarts + self._writer.restarts,
             "pids": self.pids(),
             "directories": {place.path: place.facts(now) for place in self._places.all},
@@ -259,12 +266,16 @@ class DiskCache:
                 _guarded(fetch.progress, message[2])
         elif kind == messages.WRITTEN:
             self._writes.ended(*message[1:])
+            self._dropping.ask(self._writes.names())
         elif kind == messages.LISTED:
             self._listed(self._places.all[message[1]], *message[2:])
         elif kind == messages.PINNED:
             self.pinning.answered(*message[1:])
         elif kind == messages.STATE:
             self._places.all[message[1]].state = message[2]
+            self._dropping.ask(self._writes.names())  # it may be the first one of a process
+        elif kind == messages.DROPPED:
+            self._dropping.answered(*message[1:])
         elif kind == messages.REFUSED:
             self._places.refused(self._places.all[message[1]], message[2])
 
@@ -321,7 +332,7 @@ class DiskCache:
         del fetch.parts[part]
         if error is not None:
             fetch.error = fetch.error or error
-        elif fetch.place is not None:
+        elif fetch.place is not None and fetch.name not in self._dropping.names:
             self._writes.begin(fetch.place, fetch.name, request)
         if not fetch.parts:
             self._end(number, fetch)
@@ -356,6 +367,7 @@ class DiskCache:
 
     def _writer_lost(self) -> None:
         self.pinning.lost()
+        self._dropping.lost()
         self._writes.lost()
 
     def _writes_hang(self) -> bool:

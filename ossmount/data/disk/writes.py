@@ -6,7 +6,7 @@ When that process is behind, or nobody can write, bytes are not written and nobo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,6 +66,10 @@ class Writes:
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    def names(self) -> Iterator[bytes]:
+        """Of what is being written."""
+        return (write.name for write in self._under_way.values())
 
     def facts(self) -> dict[str, object]:
         return {

@@ -94,3 +94,13 @@ CACHE_SIZE: Option[int | None] = Option(
 CACHE_FREE_SPACE: Option[int] = Option(
     "cache_free_space", DATA, units.PERCENT, 10, "Part of each disk of cache_dir that is left free."
 )
+
+VERIFY: Option[str] = Option(
+    "verify",
+    DATA,
+    units.choice("off", "sampled", "full"),
+    "sampled",
+    "What is compared with the CRC-64 that OSS keeps of each object. sampled: all that are fetched whole (up to 1 MiB), before "
+    "any byte of them is given out, and one in eight of the larger ones when its parts cover it, others at each mount. full: "
+    "all larger ones, and no passthrough. off: none. ETag, length and range of each answer are looked at always.",
+)

@@ -79,7 +79,7 @@ def judge(head: Head, job: Job) -> None:
         raise damaged("neither Content-Length nor chunks")
     if head.length is not None and head.length != job.missing:
         raise damaged(f"Content-Length is {head.length} for {job.missing} bytes")
-    if job.whole and not ranged:
+    if job.summed or not ranged:
         crc = headers.get(b"x-oss-hash-crc64ecma")
         if crc is not None and (not crc.isdigit() or len(crc) > 20):
             raise damaged("x-oss-hash-crc64ecma is no number")

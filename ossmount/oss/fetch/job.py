@@ -41,13 +41,14 @@ class Job:
         "size",
         "start",
         "started_at",
+        "summed",
         "tries",
         "trouble",
     )
 
     def __init__(self, message: wire.Message, slab: memoryview) -> None:
         """From a START message. Raises ValueError for targets outside the slab or of another length."""
-        _, number, key, etag, size, start, length, targets, demand, progress, deadline = message
+        _, number, key, etag, size, start, length, targets, demand, progress, deadline, summed = message
         self.number: int = number
         self.key: bytes = key
         self.etag: str = etag
@@ -69,6 +70,7 @@ class Job:
         self.damages = 0
         self.paid = 0  # bytes of the current attempt that are paid for, where bytes are limited
         self.reported = 0  # bytes that the daemon was told of
+        self.summed: bool = summed and not self.whole  # its CRC-64 is told to the daemon
         self.resigned = False  # asked for again with OSS's time
         self.silences = 0  # attempts that were given up because nothing came
         self.started_at = 0  # bytes received when the current attempt began
@@ -89,6 +91,10 @@ class Job:
     @property
     def missing(self) -> int:
         return self.length - self.scatter.received
+
+    def is_right(self) -> bool | None:
+        """Whether the bytes, which are all there, have the CRC-64 of the whole object; None where that is not known."""
+        return self.scatter.crc64() == self.crc64 if self.whole and self.crc64 is not None else None
 
     def leave(self, connection: Connection) -> None:
         """That connection carries it no more; another one may."""

@@ -68,6 +68,7 @@ class FetchPool:
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
+            verify=config.verify,
             proxy=proxy_of(endpoint, source.proxy, environment),
             slow_after=config.slow_after,
             hedge_above=config.hedge_above,

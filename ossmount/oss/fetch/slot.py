@@ -48,6 +48,7 @@ class Pending:
     repeats: int = 0
     denied: bool = False
     cancelled: bool = False
+    verdict: OssMountError | None = None  # of whoever compares the checksums of ranges
 
 
 @dataclass(slots=True)
@@ -266,6 +267,8 @@ class Slot:
             self._tell_slow(number, failure)
             if failure != Denied.__name__ or not self._ask_again(number):
                 self._finish(number, wire.FAILURES[failure](text) if failure else None)
+        elif kind == wire.SUMMED:
+            self._summed(*message[1:])
         elif kind == wire.PROGRESS:
             pending = self._pending.get(message[1])
             if pending is not None and pending.progress is not None:
@@ -288,6 +291,11 @@ class Slot:
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
+
+    def _summed(self, number: int, crc: int, whole: int | None) -> None:
+        pending = self._pending.get(number)
+        if pending is not None and pending.request.summed is not None:
+            pending.verdict = pending.request.summed(crc, whole)
 
     def _tell_slow(self, number: int, failure: str) -> None:
         """A fetch has ended; where the time went was reported just before."""
@@ -332,7 +340,7 @@ class Slot:
             self._complain(pending.request.version.key, failure)
         del self._where[number]
         self.load -= pending.request.length + _FETCH_COST
-        _guarded(pending.done, failure)
+        _guarded(pending.done, failure or pending.verdict)
 
     def _tell(self, message: wire.Message) -> None:
         self._outbox.append(message)
@@ -357,10 +365,10 @@ class Slot:
 
 
 def _start_message(number: int, pending: Pending) -> wire.Message:
-    version, start, length, targets, _ = pending.request
+    version, start, length, targets, _, summed = pending.request
     key, etag, size = version
-    wants_progress = pending.progress is not None
-    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, wants_progress, pending.deadline)
+    wants = pending.progress is not None, pending.deadline, summed is not None
+    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, *wants)
 
 
 def _nobody(code: int) -> None:

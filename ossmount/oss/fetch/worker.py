@@ -44,12 +44,6 @@ _SHORT_SWEEP: Final = 0.02
 _FINISH_ANYWAY: Final = 512 << 10
 
 
-_COUNTERS: Final = (
-    *("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"),
-    *("resigned", "hedged", "hedges_won"),
-)
-
-
 class Worker:
     """Carries jobs over connections until the daemon closes the control socket."""
 
@@ -82,7 +76,7 @@ class Worker:
         self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
         self._phases = Phases(settings.slow_after)
-        self.counters = dict.fromkeys(_COUNTERS, 0)
+        self.counters = dict.fromkeys(wire.COUNTED, 0)
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
@@ -243,9 +237,14 @@ class Worker:
         self._phases.attempted(job, self._now)
         self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
-        if job.crc64 is not None and job.scatter.crc64() != job.crc64:
+        right = job.is_right() if self._settings.verify else None
+        if right is False:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
+            if job.whole:
+                self.counters["verified" if right else "unverified"] += 1
+            elif job.summed:
+                self._outgoing.append((wire.SUMMED, job.number, job.scatter.crc64(), job.crc64))
             self._end(job, None)
         self._connections.release(connection, self._now)
 
