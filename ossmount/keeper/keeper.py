@@ -183,7 +183,8 @@ class Keeper:
             daemon.serving = True
             self._tries = 0
             self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
-            self._answer(pid=daemon.pid)
+            if self._coming is None:  # else a restart is waited for
+                self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
@@ -297,7 +298,6 @@ class Keeper:
             self._finish(1)
 
     def _serve(self, request: dict[str, object], client: Client) -> None:
-        """The commands of the control socket."""
         command = request.get("command")
         if command == "status":
             client.answer(**self._status())
