@@ -50,7 +50,7 @@ def _wrong(message: str) -> int:
 
 
 def options(text: str, *, sloppy: bool) -> str:
-    """The options for `ossmount mount -o`, without what mount(8) has added: also the user's name, when it is not root's mount."""
+    """The options for `ossmount mount -o`, without what mount(8) has added; for an ordinary user it adds his name."""
     parts = [part for part in re.findall(r"(?:\\.|[^,\\])+", text) if part not in _ITS_OWN]
     if os.geteuid() != 0:
         parts = [part for part in parts if not part.startswith("user=")]
