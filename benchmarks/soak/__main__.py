@@ -24,8 +24,8 @@ from benchmarks.soak.bucket import BUCKET, Bucket
 from benchmarks.soak.samples import Sample, courses, take
 from ossmount.emulator.server import EmulatedServer
 
-#: Small limits and short timeouts: what a day does to a large mount happens here within minutes. The deadline of a read is long:
-#: the store is one Python process on the same cores, and the soak is to find what grows, not what is slow.
+#: Small limits and short timeouts: what a day does to a large mount happens here within minutes. The deadline of a read is
+#: long: the store is one Python process on the same cores, and the soak is to find what grows, not what is slow.
 OPTIONS = (
     *("--memory-limit", "96M", "--cache-size", "192M", "-o", "attr_timeout=10,entry_timeout=10,negative_timeout=1"),
     *("--fetch-workers", "2", "--timeout", "120"),
