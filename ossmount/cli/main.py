@@ -74,11 +74,19 @@ class Parser(argparse.ArgumentParser):
     def parse_or_exit(self, arguments: Sequence[str]) -> argparse.Namespace:
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [flag for action in self._actions for flag in action.option_strings]
+            known = [flag for action in self._written(parsed)._actions for flag in action.option_strings]
             self.error(
                 f"unknown {'option' if unknown[0].startswith('-') else 'argument'} {unknown[0]}{_near(unknown[0], known)}"
             )
         return parsed
+
+    def _written(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command of this command that was written, where there is one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found: argparse.ArgumentParser = action.choices[getattr(parsed, action.dest)]
+                return found
+        return self
 
 
 def _near(word: str, words: Sequence[str]) -> str:
@@ -113,6 +121,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"ossmount {__version__}")
         return ExitCode.OK
     if words[0] not in COMMANDS:
+        if "://" in words[0]:
+            return _usage(f"{words[0]} is no command; to mount it: ossmount mount {' '.join(words)}")
         kind = "option" if words[0].startswith("-") else "command"
         return _usage(f"unknown {kind} {words[0]}{_near(words[0], [*COMMANDS, '--help', '--version'])}")
     return _run(words[0], words[1:])

@@ -61,7 +61,7 @@ class ObjectReader:
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
-        self._at_once = at_once
+        self._at_once = at_once if config.kernel_keeps else None  # else the next read of it wants it in memory
         self._failures = Failures(clock)
         self._timeout = config.timeout
         self._damaged = damaged
@@ -215,6 +215,8 @@ class ObjectReader:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
                 more = self._planning.extended(version, end, gaps, plan)
+            if gaps and not self._queue and (refused := self._failures.rest(version, offset)) > end:
+                more = self._cache.find(version, *aligned(offset, refused, version.size))[1]
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):
