@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from ossmount import __version__
 from ossmount.exit_codes import MEANINGS, CommandError, ExitCode
+from ossmount.printable import Shown
 
 #: Command, its module (with add_arguments(parser) and run(arguments)), and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -98,7 +100,16 @@ def _usage(message: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does."""
+    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does.
+
+    Nothing that it prints moves a terminal's cursor or changes what stands there, whatever names are in it.
+    """
+    out, err = cast("TextIO", Shown(sys.stdout)), cast("TextIO", Shown(sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
         print(top_help(), end="", file=sys.stderr)
