@@ -11,13 +11,27 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
-from ossmount.errors import Archived, Changed, Damaged, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import (
+    Archived,
+    Changed,
+    CredentialsRefused,
+    Damaged,
+    Denied,
+    NoSuchBucket,
+    NotFound,
+    OssMountError,
+    Throttled,
+    Unavailable,
+)
 
 _MAX_ERROR_BODY = 64 << 10  # bytes; OSS's own are below 1 KiB
 
 #: What decides before the status does.
 _BY_CODE: dict[str, type[OssMountError]] = {
     "InvalidObjectState": Archived,
+    "InvalidAccessKeyId": CredentialsRefused,  # also of temporary ones that OSS has forgotten
+    "InvalidSecurityToken": CredentialsRefused,
+    "SecurityTokenExpired": CredentialsRefused,
     "NoSuchKey": NotFound,
     "SymlinkTargetNotExist": NotFound,
     "NoSuchBucket": NoSuchBucket,

@@ -9,7 +9,6 @@ targets lives (a dead or stuck process is killed and waited for first).
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from typing import Final
 import trio
 
 from ossmount.config import Credentials, FetchConfig, SourceConfig
-from ossmount.errors import Unavailable
+from ossmount.errors import CredentialsRefused, OssMountError, Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
@@ -27,8 +26,6 @@ from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.slot import Loan, Pending, Slot
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
 from ossmount.oss.rates.rates import Rates
-
-_log = logging.getLogger(__name__)
 
 #: Seconds between two questions for the credentials.
 _RENEW: Final = 1.0
@@ -76,13 +73,16 @@ class FetchPool:
         self._number = 0
         self._where: dict[int, Slot] = {}
         self._closed = False
+        self._nursery: trio.Nursery | None = None  # while it runs
+        self._held: list[tuple[Slot, int, trio.CancelScope, OssMountError]] = []  # before it runs
+        self._missing: CredentialsRefused | None = None  # why there are no credentials at all
         self._loan = Loan()
 
         def start() -> FetchProcess:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan, self._rates)
+            Slot(index, start, self._where, self._credentials_message, self._renewed, self._hold, self._loan, self._rates)
             for index in range(count)
         ]
 
@@ -108,7 +108,7 @@ class FetchPool:
             if other.load < slot.load:
                 slot = other
         self._where[number] = slot
-        slot.add(number, Pending(request, done, progress, now + self._timeout, request.demand, self._generation))
+        slot.add(number, Pending(request, done, progress, now + self._timeout, request.demand, self._generation), self._missing)
         return number
 
     def promote(self, number: int) -> None:
@@ -166,6 +166,9 @@ class FetchPool:
         """
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for held in self._held:
+                    self._hold(*held)
                 nursery.start_soon(self._rates.run)
                 for slot in self._slots:
                     nursery.start_soon(slot.run)
@@ -213,14 +216,30 @@ class FetchPool:
         self._renew_credentials(time.monotonic())
         return self._generation != generation
 
+    def _hold(self, slot: Slot, number: int, scope: trio.CancelScope, failure: OssMountError) -> None:
+        """A fetch cannot go on without other credentials: it goes on when they come, and fails when the scope ends first."""
+        if self._nursery is None:
+            self._held.append((slot, number, scope, failure))  # run() takes it over
+        else:
+            self._nursery.start_soon(self._wait_for_others, slot, number, scope, failure)
+
+    async def _wait_for_others(self, slot: Slot, number: int, scope: trio.CancelScope, failure: OssMountError) -> None:
+        used = None if self._missing is not None else self._credentials
+        renewed = False
+        with scope:
+            renewed = await self._source.renew(used)
+        self._renew_credentials(time.monotonic())
+        slot.release(number, None if renewed else failure)
+
     def _renew_credentials(self, now: float, *, push: bool = True) -> None:
         """Asks for the credentials and tells the processes when they have changed; the last good ones serve on."""
         self._asked = now
         try:
             credentials = self._source.credentials()
-        except Exception:
-            _log.exception("no new credentials: the last ones are used on")
+        except CredentialsRefused as missing:
+            self._missing = missing
             return
+        self._missing = None
         if credentials != self._credentials:
             self._credentials = credentials
             self._generation += 1

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
+from ossmount.errors import CredentialsRefused, DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
@@ -45,7 +45,8 @@ class Pending:
     demand: bool
     generation: int  # of the credentials when it was started
     repeats: int = 0
-    denied: bool = False
+    denied: bool = False  # once; the second time it fails
+    waiting: trio.CancelScope | None = None  # no process has it: it waits for other credentials
     cancelled: bool = False
 
 
@@ -66,6 +67,7 @@ class Slot:
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
         renewed: Callable[[int], bool],
+        hold: Callable[[Slot, int, trio.CancelScope, OssMountError], None],
         loan: Loan,
         rates: Rates,
     ) -> None:
@@ -74,6 +76,7 @@ class Slot:
         self._where = where
         self._credentials_message = credentials_message
         self._renewed = renewed
+        self._hold = hold
         self._loan = loan
         self._rates = rates
         self._party = rates.join(self._granted, self._bounded)
@@ -97,9 +100,14 @@ class Slot:
     def __repr__(self) -> str:
         return f"<Slot {self._index}: {self.process and self.process.pid}, {len(self._pending)} fetches>"
 
-    def add(self, number: int, pending: Pending) -> None:
+    def add(self, number: int, pending: Pending, missing: CredentialsRefused | None = None) -> None:
+        """missing: why there are no credentials to start it with yet."""
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
+        if missing is not None:
+            pending.denied = True
+            self._wait(number, pending, missing)
+            return
         self._tell(_start_message(number, pending))
         if self._rates.bounded and self.process is not None:
             self._want_more(pending.request.length, demand=pending.demand)
@@ -118,11 +126,18 @@ class Slot:
         pending = self._pending[number]
         pending.demand = True
         pending.deadline = max(pending.deadline, deadline)
-        self._tell((wire.PROMOTE, number, pending.deadline))
+        if pending.waiting is not None:
+            pending.waiting.deadline = _on_trios_clock(pending.deadline)
+        else:
+            self._tell((wire.PROMOTE, number, pending.deadline))
 
     def cancel(self, number: int) -> None:
-        self._pending[number].cancelled = True
-        self._tell((wire.CANCEL, number))
+        pending = self._pending[number]
+        pending.cancelled = True
+        if pending.waiting is not None:
+            pending.waiting.cancel()  # release() ends it
+        else:
+            self._tell((wire.CANCEL, number))
 
     def store(self, number: int, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> None:
         self._stores[number] = done
@@ -245,7 +260,7 @@ class Slot:
         while True:
             await trio.sleep(_WATCH)
             late = time.monotonic() - _STUCK
-            if any(pending.deadline < late for pending in self._pending.values()):
+            if any(pending.deadline < late and pending.waiting is None for pending in self._pending.values()):
                 _log.error("fetch process %d (pid %d) is stuck: it is killed", self._index, process.pid)
                 process.kill()
                 return
@@ -254,8 +269,9 @@ class Slot:
         kind = message[0]
         if kind == wire.DONE:
             _, number, failure, text = message
-            if failure != Denied.__name__ or not self._ask_again(number):
-                self._finish(number, wire.FAILURES[failure](text) if failure else None)
+            error = wire.FAILURES[failure](text) if failure else None
+            if not isinstance(error, Denied) or not self._ask_again(number, error):
+                self._finish(number, error)
         elif kind == wire.PROGRESS:
             pending = self._pending.get(message[1])
             if pending is not None and pending.progress is not None:
@@ -290,14 +306,37 @@ class Slot:
     def _bounded(self, bounds: Bounds) -> None:
         self._tell((wire.BOUNDS, *bounds))
 
-    def _ask_again(self, number: int) -> bool:
-        """A fetch was denied: starts it once more if the credentials have changed meanwhile, as they do when they expire."""
+    def _ask_again(self, number: int, failure: Denied) -> bool:
+        """A fetch was denied: starts it once more with other credentials, when there are some or when they have come."""
         pending = self._pending.get(number)
-        if pending is None or pending.cancelled or pending.denied or not self._renewed(pending.generation):
+        if pending is None or pending.cancelled or pending.denied:
             return False
         pending.denied = True
-        self._tell(_start_message(number, pending))
+        if self._renewed(pending.generation):
+            self._tell(_start_message(number, pending))
+        elif isinstance(failure, CredentialsRefused):
+            self._wait(number, pending, failure)
+        else:
+            return False
         return True
+
+    def _wait(self, number: int, pending: Pending, failure: OssMountError) -> None:
+        """Until there are other credentials, or its deadline."""
+        pending.waiting = trio.CancelScope(deadline=_on_trios_clock(pending.deadline))
+        self._hold(self, number, pending.waiting, failure)
+
+    def release(self, number: int, failure: OssMountError | None) -> None:
+        """A fetch waits no longer for other credentials: it is started, or fails."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return
+        pending.waiting = None
+        if pending.cancelled:
+            self._finish(number, Unavailable("cancelled: nobody waits any more"))
+        elif failure is not None:
+            self._finish(number, failure)
+        else:
+            self._tell(_start_message(number, pending))
 
     def _finish(self, number: int, failure: OssMountError | None) -> None:
         pending = self._pending.pop(number, None)
@@ -319,6 +358,8 @@ class Slot:
         self._outbox = []
         # what only waited in the process's queue has not killed it
         for number, pending in list(self._pending.items()):
+            if pending.waiting is not None:
+                continue
             pending.repeats += number in self._carried
             if pending.cancelled:
                 self._finish(number, Unavailable("cancelled: nobody waits any more"))
@@ -328,6 +369,11 @@ class Slot:
                 self._finish(number, Unavailable(f"{pending.repeats} fetch processes died of this request"))
             else:
                 self._outbox.append(_start_message(number, pending))
+
+
+def _on_trios_clock(deadline: float) -> float:
+    """A time of time.monotonic()."""
+    return trio.current_time() + deadline - time.monotonic()
 
 
 def _start_message(number: int, pending: Pending) -> wire.Message:
