@@ -5,6 +5,7 @@ Seconds are floats, sizes are bytes. No component reads the environment or anoth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +106,7 @@ class FetchConfig:
 
     workers: int = 0  # 0: by cores
     connections: int = 128  # of all workers together
+    slow_after: float = math.inf  # seconds from which a fetch is told of as slow
 
 
 @dataclass(frozen=True)

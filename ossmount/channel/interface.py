@@ -29,6 +29,43 @@ class Lender(Protocol):
         ...
 
 
+class Ended(NamedTuple):
+    """A request of the kernel that was answered."""
+
+    operation: str  # READ, LOOKUP, …
+    node: int
+    name: bytes  # within the node; of LOOKUP only
+    offset: int  # of READ and of listings
+    size: int  # bytes asked for
+    seconds: float  # from the moment it was read from the device
+    errno: int
+
+
+#: Called on the event loop's thread; must neither wait nor raise.
+Watcher = Callable[[Ended], None]
+
+
+class Observations(Protocol):
+    """What a channel knows of the requests that it answered."""
+
+    def watch(self, watcher: Watcher, slower_than: float) -> Callable[[], None]:
+        """Tells of each request that takes so many seconds or more, until the function returned is called. Costs nothing
+        while nobody watches."""
+        ...
+
+    def last_failures(self) -> Sequence[Mapping[str, object]]:
+        """The last ones that were answered, oldest first: time (since the epoch), node, errno, error."""
+        ...
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A channel whose requests can be watched."""
+
+    @property
+    def observed(self) -> Observations: ...
+
+
 class LocalCopies(Protocol):
     """Files on local disks that hold the same bytes as files of the mount, for a kernel that can read them by itself."""
 

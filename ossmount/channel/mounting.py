@@ -254,13 +254,18 @@ def _mount_by_fusermount(resolved: str, source: str, *, allow_other: bool) -> in
     raise MountError(reason, f"{resolved}: {said or 'fusermount3 failed'}{hint}")
 
 
+def environment() -> dict[str, str]:
+    """What fusermount3 and our own helpers see: where programs lie, messages that are read here, and no access keys."""
+    return {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)}
+
+
 def _run(
     command: list[str], *, env: dict[str, str] | None = None, pass_fds: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
             command,
-            env={**os.environ, "LC_ALL": "C", **(env or {})},  # its messages are read
+            env={**environment(), **(env or {})},
             pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

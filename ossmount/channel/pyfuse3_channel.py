@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import errno
 import functools
-import logging
 import os
 import select
-import subprocess
 import threading
 from collections.abc import Callable, Collection, Sequence
 
@@ -25,16 +23,14 @@ import pyfuse3
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.kernel_channel.detaching import GRACE, detach, reap
 from ossmount.channel.kernel_channel.notify import Notifier
 from ossmount.channel.pyfuse3_requests import Requests
 from ossmount.config import ChannelConfig
 from ossmount.errors import Unsupported
 from ossmount.filesystem.interface import Operations
 
-log = logging.getLogger(__name__)
-
 MAX_TASKS = 1024  # requests in hand at once; a task that waits costs 64 KiB of libfuse's buffers
-GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
 WATCH = 0.5  # seconds between looks whether the connection has ended
 
 _one_session = threading.Lock()
@@ -129,7 +125,7 @@ class Pyfuse3Channel:
             pyfuse3.init(self._requests, f"/dev/fd/{mounted.fd}", set())
         except BaseException:
             os.close(mounted.fd)
-            await _detach(mounted, helpers)
+            await detach(mounted.mountpoint, helpers)
             raise
         try:
             async with trio.open_nursery() as nursery:
@@ -145,9 +141,9 @@ class Pyfuse3Channel:
             pyfuse3.close(unmount=False)
             with trio.CancelScope(shield=True):
                 if not self._requests.initialized.is_set():
-                    await _detach(mounted, helpers)  # nothing stays mounted that never served
+                    await detach(mounted.mountpoint, helpers)  # nothing stays mounted that never served
                 await self._notifier.end()
-                await _reap(helpers)
+                await reap(helpers)
 
     async def _announce(self, mounted: mounting.Mounted, ready: Callable[[], None]) -> None:
         await self._requests.initialized.wait()  # this task runs after the step in which libfuse sends the answer
@@ -168,7 +164,7 @@ class Pyfuse3Channel:
         self, mounted: mounting.Mounted, helpers: list[trio.Process], session: trio.CancelScope
     ) -> None:
         await self._stop.wait()
-        await _detach(mounted, helpers)
+        await detach(mounted.mountpoint, helpers)
         await trio.sleep(GRACE)  # a mount that nobody uses has ended by now; its users get a moment, then they are cut off
         self._state = "detached"
         session.cancel()
@@ -182,23 +178,6 @@ class Pyfuse3Channel:
         await trio.sleep(GRACE)
         self._state = "unmounted"
         session.cancel()
-
-
-async def _detach(mounted: mounting.Mounted, helpers: list[trio.Process]) -> None:
-    for command in mounting.detach_commands(mounted.mountpoint):
-        # not run_process(): cancelled, that waits for a process which may wait for us
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        helpers.append(process)
-        if await process.wait() == 0:
-            return
-    if mounting.find_mount(mounted.mountpoint) is not None:
-        log.warning("%s could not be unmounted; it answers ENOTCONN from now on", mounted.mountpoint)
-
-
-async def _reap(helpers: list[trio.Process]) -> None:
-    with trio.move_on_after(GRACE):
-        for process in helpers:
-            await process.wait()
 
 
 def _is_abort(failure: BaseException) -> bool:

@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 
+from ossmount.children.shield import shield
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -18,6 +20,7 @@ def tie_to(parent: int, name: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    shield(no_new_privileges=True)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

@@ -16,7 +16,7 @@ from ossmount.metadata.manifest import Manifest, ManifestLister, digest
 from ossmount.model import ObjectInfo
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.fetch.pool import FetchPool
-from ossmount.oss.interface import Fetcher, ObjectLister, PageStorer
+from ossmount.oss.interface import Fetcher, ObjectLister, PageStorer, SlowWatcher
 from ossmount.oss.rates.rates import Rates
 from ossmount.oss.several import SeveralBuckets, SeveralPools, merged, sources_of
 
@@ -34,6 +34,10 @@ class DataPlane(Component, Fetcher, PageStorer, Borrower, Protocol):
 
     def allow(self, connections: int) -> None:
         """How many connections may be used from now on."""
+        ...
+
+    def watch(self, watcher: SlowWatcher) -> None:
+        """Tells of slow fetches from now on."""
         ...
 
     def facts(self) -> dict[str, object]: ...

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from ossmount.children.shield import shield
 from ossmount.control.registry import Record, Registry, process_start
 from ossmount.control.server import ControlServer
 from ossmount.daemon import logs
@@ -28,6 +29,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     kept: with a keeper; then the mount may be one that another daemon has served.
     Raises whatever made it fail (see ossmount.daemon.failures).
     """
+    shield()
     logs.set_up(order.settings[LOG_LEVEL])
     given = order
     order, parts = build(order, environ, kept)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 
+from ossmount.children.shield import shield
 from ossmount.keeper import wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.daemon import Daemon, read_oom_score_adj, write_oom_score_adj
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
         file.write(_NAME)
     own = read_oom_score_adj()
     lowered = int(own) > int(_OOM_SCORE_ADJ) and write_oom_score_adj(os.getpid(), _OOM_SCORE_ADJ)
+    shield()  # the environment has the access keys
     if int(arguments[1]) >= 0:
         keeper = _adopting(plan, int(arguments[1]), own if lowered else "")
     else:

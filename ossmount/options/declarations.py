@@ -1,50 +1,14 @@
-"""The options of `ossmount mount`, each declared once.
-
-An option named x_y is written --x-y on the command line, x_y behind -o, and OSSMOUNT_X_Y in the environment.
-"""
+"""The options of `ossmount mount`, each declared once (those of credentials in ossmount.options.credentials)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ossmount.options import units
+from ossmount.options.credentials import CREDENTIAL_OPTIONS
+from ossmount.options.option import Option
 from ossmount.options.places import ObjectPlace
-from ossmount.options.units import Unit
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Option(Generic[T]):
-    """One option of the mount."""
-
-    name: str
-    group: str
-    unit: Unit[T]
-    default: T
-    help: str
-    computed: str = ""  # how the default comes about where it is not a constant
-    aliases: tuple[str, ...] = ()  # other names behind -o
-    variables: tuple[str, ...] = ()  # other environment variables, asked after OSSMOUNT_NAME
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        return "OSSMOUNT_" + self.name.upper()
-
-    @property
-    def is_switch(self) -> bool:
-        return self.default is False
-
-    @property
-    def default_text(self) -> str:
-        return self.computed or self.unit.show(self.default)
-
 
 SOURCE = "Where the data lies"
 VIEW = "What the files look like"
@@ -78,18 +42,6 @@ PATH_STYLE: Option[bool] = Option(
     units.BOOLEAN,
     False,
     "Put the bucket into the path of the URL instead of the host name. Chosen by itself for IP addresses and localhost.",
-)
-CREDENTIALS: Option[Path | None] = Option(
-    "credentials",
-    SOURCE,
-    units.PATH,
-    None,
-    "JSON file with AccessKeyId, AccessKeySecret and, for temporary ones, SecurityToken and Expiration. It is read again "
-    "when it changes.",
-    computed="the variables OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET, OSS_SECURITY_TOKEN",
-)
-ANONYMOUS: Option[bool] = Option(
-    "anonymous", SOURCE, units.BOOLEAN, False, "Send unsigned requests: for buckets that everybody may read."
 )
 PROXY: Option[str] = Option(
     "proxy",
@@ -343,12 +295,11 @@ OPTIONS: tuple[Option[Any], ...] = (
     ENDPOINT,
     REGION,
     PATH_STYLE,
-    CREDENTIALS,
-    ANONYMOUS,
     PROXY,
     TIMEOUT,
     CONNECT_TIMEOUT,
     MANIFEST,
+    *CREDENTIAL_OPTIONS,
     ALLOW_OTHER,
     UID,
     GID,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ossmount.options import units
-from ossmount.options.declarations import BY_NAME, OPTIONS, Option
+from ossmount.options.declarations import BY_NAME, OPTIONS
+from ossmount.options.option import Option
 from ossmount.options.rules import ALWAYS_SO, CONTRADICTIONS, REFUSED
 
 T = TypeVar("T")
@@ -70,7 +71,8 @@ class Settings:
 
     def given(self) -> dict[str, Given]:
         """What the user wrote, by option name: Settings(given()) is the same again in another process and folder."""
-        paths = {option.name: option for option in OPTIONS if option.unit in (units.PATH, units.PATHS, units.PLACE)}
+        with_paths = (units.PATH, units.PATHS, units.PLACE, units.COMMAND)
+        paths = {option.name: option for option in OPTIONS if option.unit in with_paths}
         return {
             name: Given(paths[name].unit.show(self[paths[name]]), each.origin) if name in paths else each
             for name, each in self._given.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import trio
 
 from ossmount.config import Credentials, SourceConfig
+from ossmount.durations import Durations
 from ossmount.errors import (
     CredentialsRefused,
     Damaged,
@@ -54,13 +55,17 @@ class Bucket:
         self._requests: Counter[str] = Counter()
         self._retries = 0
         self._failures = 0
+        self._durations: defaultdict[str, Durations] = defaultdict(Durations)
 
     def __repr__(self) -> str:
         return f"<Bucket {self._source.bucket} at {self._session.origin}>"
 
     def facts(self) -> dict[str, object]:
-        """Requests made, by kind (each attempt counts: each is billed), attempts repeated, and requests given up."""
-        return {"requests": dict(self._requests), "retries": self._retries, "failures": self._failures}
+        """Requests made, by kind (each attempt counts: each is billed), attempts repeated, requests given up; and how long
+        it took until they were answered."""
+        durations = {kind.lower(): durations.facts() for kind, durations in self._durations.items()}
+        counts = {"requests": dict(self._requests), "retries": self._retries, "failures": self._failures}
+        return {**counts, "durations": durations}
 
     def close(self) -> None:
         """Closes the kept connections; a request in flight ends by itself."""
@@ -140,7 +145,8 @@ class Bucket:
                     return await self._once(question, parse, deadline)
             except Denied as error:
                 failure = error
-                if repeated or not await self._others(used, error, deadline):
+                once = repeated and not isinstance(error, CredentialsRefused)
+                if once or not await self._others(used, error, deadline):
                     raise
                 repeated = True
             except _RETRIED as error:
@@ -180,12 +186,14 @@ class Bucket:
 
         await self._rates.take()
         self._requests[question.kind] += 1
+        began = trio.current_time()
         try:
             parsed, size = await trio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
         except OssMountError as error:
             refused = isinstance(error, Throttled)
             self._rates.answered(not refused, refused)
             raise
+        self._durations[question.kind].add(trio.current_time() - began)
         self._rates.answered(1, 0)
         self._rates.spent(size)
         return parsed

@@ -42,6 +42,23 @@ FetchDone = Callable[[OssMountError | None], None]
 StoreDone = Callable[[int], None]
 
 
+class SlowFetch(NamedTuple):
+    """A fetch that took long. Seconds."""
+
+    key: bytes
+    start: int
+    length: int
+    seconds: float
+    queued: float  # of these, until it had a connection
+    paused: float  # and between two attempts
+    tries: int
+    failure: str  # "" for success
+
+
+#: Called on the event loop's thread, before the fetch's own done.
+SlowWatcher = Callable[[SlowFetch], None]
+
+
 class PageStorer(Protocol):
     """Delivery into the kernel's page cache (FUSE_NOTIFY_STORE), by the processes that share the slab."""
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import trio
 
 from ossmount.config import FetchConfig, SourceConfig
+from ossmount.durations import merged_tables
 from ossmount.errors import NotFound
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch.pool import FetchPool
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, ObjectLister, StoreDone
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, ObjectLister, SlowFetch, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import Rates
 
 MOST = 16  # buckets: each has fetch processes of its own, of some 15 MB
@@ -140,6 +142,10 @@ class SeveralPools:
             for pool in self._pools:
                 nursery.start_soon(pool.run, one_started)
 
+    def watch(self, watcher: SlowWatcher) -> None:
+        for name, index in self._places.items():
+            self._pools[index].watch(partial(_renamed, watcher, name.encode() + b"/"))
+
     def pids(self) -> list[int]:
         return [pid for pool in self._pools for pid in pool.pids()]
 
@@ -151,6 +157,10 @@ class SeveralPools:
         return merged([pool.facts() for pool in self._pools])
 
 
+def _renamed(watcher: SlowWatcher, head: bytes, slow: SlowFetch) -> None:
+    watcher(slow._replace(key=head + slow.key))
+
+
 def merged(parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Numbers and what tables hold added up, lists one behind the other; the least of the latencies."""
     total: dict[str, object] = {}
@@ -158,6 +168,8 @@ def merged(parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
         values = [part[name] for part in parts if part.get(name) is not None]
         if name == "latency_ms":
             total[name] = min((value for value in values if isinstance(value, float)), default=None)
+        elif name == "durations":
+            total[name] = merged_tables([value for value in values if isinstance(value, dict)])
         elif all(isinstance(value, list) for value in values):
             total[name] = [item for value in values if isinstance(value, list) for item in value]
         elif all(isinstance(value, dict) for value in values):

@@ -26,6 +26,7 @@ from ossmount.channel.kernel_channel.in_hand import InHand
 from ossmount.channel.kernel_channel.init import Agreement
 from ossmount.channel.kernel_channel.journal import Journal
 from ossmount.channel.kernel_channel.notify import Notifier, clone_device
+from ossmount.channel.kernel_channel.observing import Observed
 from ossmount.channel.kernel_channel.passthrough import Passthrough
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, Init, Opcode
 from ossmount.channel.kernel_channel.short_wait import ShortWait
@@ -63,6 +64,7 @@ class KernelChannel:
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
         self._in_hand = InHand()
+        self.observed = Observed()
         self._notifier = Notifier(-1 if succession is None else succession.alive)
         self._stop = trio.Event()
         self._reading = trio.CancelScope()
@@ -156,6 +158,7 @@ class KernelChannel:
             facts |= init.agreement_facts(self._agreement)
         facts["passthrough"] = self._passthrough.facts() if self._passthrough else passthrough.without(self._config)
         facts["requests"] = self.requests()
+        facts |= self.observed.facts()
         if self._handlers is not None and self._device is not None:
             facts["waiting"] = len(self._in_hand)
             facts["malformed"] = self._malformed
@@ -274,12 +277,7 @@ class KernelChannel:
         """None when the kernel is to ask again in our major version."""
         self._counts[Opcode.INIT] += 1
         try:
-            offer = init.parse_offer(self._buffer[BODY:size], os.uname().release)
-            if offer.major > protocol.KERNEL_VERSION:
-                answer, agreement = init.pack_version_out(), None
-            else:
-                agreement = init.negotiate(offer, self._config)
-                answer = init.pack_init_out(agreement, self._config.passthrough)
+            answer, agreement = init.answer_offer(self._buffer[BODY:size], os.uname().release, self._config)
         except OssMountError:
             device.error(unique, errno.EPROTO)
             raise
@@ -293,6 +291,7 @@ class KernelChannel:
             agreement,
             self._buffer,
             self._in_hand.start,
+            observed=self.observed,
             direct_io=self._config.direct_io,
             keep_listings=not self._config.close_to_open,
             clock=trio.current_time,
@@ -322,14 +321,17 @@ class KernelChannel:
         buffer, counts, table, smallest = self._buffer, self._counts, handlers.table, handlers.smallest
         unpack, known = protocol.IN_HEADER.unpack_from, len(handlers.table)
         receive, tasks, reads = self._receive, self._in_hand.tasks, handlers.reads
+        observed = handlers.observed
+        buckets, seconds = observed.buckets, observed.seconds
         wait_briefly = ShortWait(fd, receive)
-        turn_ends = 0.0
+        turn_ends = began = 0.0
         while True:
             size = receive(fd)
             if size is None:
                 # what is in hand is answered by other tasks, which need the event loop
                 if turn_ends and not tasks and not reads:
                     size = wait_briefly()
+                began = 0.0
                 if size is None:
                     await trio.lowlevel.wait_readable(fd)
                     turn_ends = 0.0
@@ -339,6 +341,9 @@ class KernelChannel:
                     return
                 self._malformed += 1
                 continue
+            if not began:
+                began = time.monotonic()
+            pended = observed.pended
             length, opcode, unique, node, _uid, _gid, _pid, extensions, _ = unpack(buffer)
             if opcode >= known:
                 opcode = 0
@@ -353,13 +358,20 @@ class KernelChannel:
                         self._ended = "unmounted"
                         return
             except Exception as failure:
-                self._fail(handlers, opcode, unique, failure)
+                handlers.fail_in_loop(opcode, unique, failure, node)
             now = time.monotonic()
+            if observed.pended == pended:
+                elapsed = now - began
+                buckets[opcode][int(elapsed * 1e6).bit_length()] += 1
+                seconds[opcode] += elapsed
+                if elapsed >= observed.slow_after:
+                    observed.tell(handlers.request_in_buffer(elapsed))
+            began = now
             if not turn_ends:
                 turn_ends = now + TURN
             elif now >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                turn_ends = now + TURN
+                turn_ends, began = now + TURN, 0.0
 
     def _refuse(self, opcode: int, unique: int, size: int) -> None:
         """A request that no kernel makes."""
@@ -380,13 +392,6 @@ class KernelChannel:
         log.error("request %d (opcode %d) was in hand when two daemons died: answered EIO", unique, opcode)
         handlers.fail(unique, Poisonous("daemons die with this request in hand"))
         return False
-
-    def _fail(self, handlers: Handlers, opcode: int, unique: int, failure: Exception) -> None:
-        """The outer end of the error boundary: nothing that one request does ends the connection."""
-        if opcode in UNANSWERED:
-            log.error("%s failed: %r", Opcode(opcode).name, failure, exc_info=failure)
-        else:
-            handlers.fail(unique, failure)
 
     def _interrupt(self, _unique: int, _node: int, _end: int) -> None:
         (unique,) = protocol.INTERRUPT_IN.unpack_from(self._buffer, BODY)

@@ -20,7 +20,9 @@ async def detach(mountpoint: str, helpers: list[trio.Process]) -> None:
         return
     for command in mounting.detach_commands(mountpoint):
         # not run_process(): cancelled, that waits for a process which may wait for us
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=mounting.environment()
+        )
         helpers.append(process)
         if await process.wait() == 0:
             return

@@ -20,6 +20,7 @@ class Device:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.last_error = (0, 0)  # the number of the request that was answered with an errno last, and that errno
         self.lost = 0  # answers to requests that were gone already
 
     def __repr__(self) -> str:
@@ -47,6 +48,7 @@ class Device:
 
     def error(self, unique: int, code: int) -> None:
         """Answers with an errno; 0 answers "done"."""
+        self.last_error = (unique, code)
         self.write(pack_error(unique, code))
 
     def write_data(self, unique: int, size: int, views: Sequence[memoryview]) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
 
+from ossmount.channel.interface import Ended
 from ossmount.channel.kernel_channel import packing, protocol
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.init import Agreement
 from ossmount.channel.kernel_channel.listings import Listings, Rest
+from ossmount.channel.kernel_channel.observing import Observed
 from ossmount.channel.kernel_channel.protocol import UNANSWERED, WRITES, FileOpen, Opcode
 from ossmount.errors import InvalidArgument, OssMountError, ReadOnly, TooSmall, errno_of
 from ossmount.filesystem.interface import Attributes, DirectoryEntry, Entry, Operations
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 LARGEST_ANSWER = 1 << 20  # bytes of one listing: what MAX_PAGES allows the kernel to ask for
 LARGEST_OFFSET = (1 << 63) - 1
 BODY = protocol.IN_HEADER_SIZE  # where the body begins in the request buffer
+
+SIZED = frozenset({Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS})  # requests with an offset and a size
 
 #: handler(unique, node, end): end is where the request ends in the buffer
 Handler = Callable[[int, int, int], None]
@@ -43,13 +47,16 @@ class Start(Protocol):
 class PendingRead:
     """A READ that the filesystem has; calling it answers it (ossmount.filesystem.interface.ReadDone)."""
 
-    __slots__ = ("_handlers", "_size", "answered", "pid", "unique")
+    __slots__ = ("_handlers", "_node", "_offset", "_size", "answered", "began", "pid", "unique")
 
-    def __init__(self, handlers: Handlers, unique: int, size: int) -> None:
+    def __init__(self, handlers: Handlers, unique: int, node: int, offset: int, size: int) -> None:
         self._handlers = handlers
+        self._node = node
+        self._offset = offset
         self._size = size
         self.unique = unique
         self.pid = 0
+        self.began = 0.0  # of one that is not answered at once
         self.answered = False
 
     def __repr__(self) -> str:
@@ -61,13 +68,16 @@ class PendingRead:
         self.answered = True
         handlers = self._handlers
         handlers.reads.pop(self.unique, None)
+        code = 0
         try:
             if isinstance(result, OssMountError):
-                handlers.fail(self.unique, result)
+                code = handlers.fail(self.unique, result, self._node)
             else:
                 handlers.device.write_data(self.unique, self._size, result)
         except Exception as failure:  # a defect here must not travel into the data path
-            handlers.fail(self.unique, failure)
+            code = handlers.fail(self.unique, failure, self._node)
+        if self.began:
+            self._note_end(code)
 
     def give_up(self, code: int) -> None:
         """Answers with an errno now; what the filesystem says later is dropped."""
@@ -75,6 +85,13 @@ class PendingRead:
             self.answered = True
             self._handlers.reads.pop(self.unique, None)
             self._handlers.device.error(self.unique, code)
+            self._note_end(code)
+
+    def _note_end(self, code: int) -> None:
+        """It was not answered at once, and is now."""
+        seconds = self._handlers.clock() - self.began
+        request = Ended(Opcode.READ.name, self._node, b"", self._offset, self._size, seconds, code)
+        self._handlers.observed.ended(request)
 
 
 class Handlers:
@@ -88,6 +105,7 @@ class Handlers:
         buffer: bytearray,
         start: Start,
         *,
+        observed: Observed | None = None,
         direct_io: bool = False,
         keep_listings: bool = True,
         clock: Clock = time.monotonic,
@@ -98,7 +116,8 @@ class Handlers:
         self._buffer = buffer
         self._view = memoryview(buffer)
         self.start = start
-        self._clock = clock
+        self.observed = observed or Observed()
+        self.clock = clock
         self._answer = bytearray(protocol.OUT_HEADER_SIZE + LARGEST_ANSWER)
         self._answer_view = memoryview(self._answer)
         self._numbers = itertools.count(1)
@@ -150,11 +169,27 @@ class Handlers:
         pid: int = protocol.IN_HEADER.unpack_from(self._buffer)[6]
         return pid
 
+    def request_in_buffer(self, seconds: float = 0.0) -> Ended:
+        """The request in the buffer, which took so long."""
+        size, opcode, unique, node, *_ = protocol.IN_HEADER.unpack_from(self._buffer)
+        operation = Opcode(opcode).name if opcode in Opcode._value2member_map_ else "UNKNOWN"
+        name, offset, length = b"", 0, 0
+        if opcode == Opcode.LOOKUP:
+            name = bytes(self._view[BODY:size]).partition(b"\0")[0]
+        elif opcode in SIZED and size >= self.smallest[opcode]:
+            _, offset, length, *_ = protocol.READ_IN.unpack_from(self._buffer, BODY)
+        refused, code = self.device.last_error
+        return Ended(operation, node, name, offset, length, seconds, code if refused == unique else 0)
+
     # -- failures
 
-    def fail(self, unique: int, failure: BaseException) -> None:
-        """The error boundary: answers the errno of a failure, and logs one that is not deliberate. Never raises."""
+    def fail(self, unique: int, failure: BaseException, node: int = 0) -> int:
+        """The error boundary: answers the errno of a failure, and logs one that is not deliberate. Never raises.
+
+        The errno. node: that the request was about, where it is known.
+        """
         code = errno_of(failure)
+        self.observed.failed(code, node, failure)
         if not isinstance(failure, OssMountError):
             self.defects += 1
             log.error("request failed by a defect, answered EIO: %r", failure, exc_info=failure)
@@ -162,6 +197,14 @@ class Handlers:
             self.device.error(unique, code)
         except OSError as refused:
             log.error("the kernel refused the answer to request %d: %s", unique, refused)
+        return code
+
+    def fail_in_loop(self, opcode: int, unique: int, failure: Exception, node: int) -> None:
+        """The outer end of the error boundary: nothing that one request does ends the connection."""
+        if opcode in UNANSWERED:
+            log.error("%s failed: %r", Opcode(opcode).name, failure, exc_info=failure)
+        else:
+            self.fail(unique, failure, node)
 
     # -- what is not served
 
@@ -271,7 +314,7 @@ class Handlers:
         _handle, offset, size, _flags, _owner, _open_flags, _ = protocol.READ_IN.unpack_from(self._buffer, BODY)
         if offset > LARGEST_OFFSET:
             raise InvalidArgument(f"offset {offset}")
-        read = PendingRead(self, unique, size)
+        read = PendingRead(self, unique, node, offset, size)
         # it must be findable before the filesystem has it: done may be called at once or much later
         self.reads[unique] = read
         try:
@@ -283,10 +326,12 @@ class Handlers:
             else:
                 read.answered = True
                 del self.reads[unique]
-                self.fail(unique, failure)
+                self.fail(unique, failure, node)
             return
         if not read.answered:
+            self.observed.pended += 1
             read.pid = self.requester()
+            read.began = self.clock()
 
     # -- directories
 
@@ -307,7 +352,7 @@ class Handlers:
         if rest is not None:
             self._send_listing(unique, node, size, rest, plus=plus)
             return
-        made = self._clock()
+        made = self.clock()
 
         def finish(unique: int, names: Sequence[DirectoryEntry]) -> None:
             self._send_listing(unique, node, size, Rest(names, 0, made), plus=plus)
@@ -316,7 +361,7 @@ class Handlers:
 
     def _send_listing(self, unique: int, node: int, size: int, rest: Rest, *, plus: bool) -> None:
         names, index, made = rest
-        age = self._clock() - made
+        age = self.clock() - made
         buffer, position = self._answer, protocol.OUT_HEADER_SIZE
         limit = position + min(size, LARGEST_ANSWER)
         count, first = len(names), index

@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from ossmount.channel.interface import Ended
 from ossmount.channel.kernel_channel import interrupts
 from ossmount.channel.kernel_channel.handlers import Handlers, PendingRead
 from ossmount.channel.kernel_channel.protocol import UNIQUE_RESEND
@@ -23,11 +24,13 @@ DRAINING = 0.005  # seconds between looks at whether all are answered
 class _Task:
     """A coroutine of the filesystem that answers a request."""
 
-    __slots__ = ("pid", "scope", "unique")
+    __slots__ = ("began", "pid", "request", "scope", "unique")
 
-    def __init__(self, unique: int, pid: int) -> None:
+    def __init__(self, unique: int, pid: int, request: Ended, began: float) -> None:
         self.unique = unique
         self.pid = pid  # of the thread that waits
+        self.request = request
+        self.began = began
         self.scope = trio.CancelScope()
 
 
@@ -53,23 +56,28 @@ class InHand:
     def start(self, unique: int, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
         """Runs a coroutine in a task and answers the request in the buffer with its result."""
         assert self._nursery is not None and self._handlers is not None
-        task = _Task(unique, self._handlers.requester())
+        handlers = self._handlers
+        task = _Task(unique, handlers.requester(), handlers.request_in_buffer(), handlers.clock())
+        handlers.observed.pended += 1
         self.tasks[unique] = task
         self._nursery.start_soon(self._run, task, work, finish)
 
     async def _run(self, task: _Task, work: Coroutine[Any, Any, Any], finish: Callable[[int, Any], None]) -> None:
         assert self._handlers is not None
+        handlers, request, code = self._handlers, task.request, 0
         try:
             with task.scope:
                 result = await work
             if task.scope.cancelled_caught:
-                self._handlers.device.error(task.unique, errno.EINTR)
+                code = errno.EINTR
+                handlers.device.error(task.unique, code)
             else:
                 finish(task.unique, result)
         except Exception as failure:
-            self._handlers.fail(task.unique, failure)
+            code = handlers.fail(task.unique, failure, request.node)
         finally:
             del self.tasks[task.unique]
+        handlers.observed.ended(request._replace(seconds=handlers.clock() - task.began, errno=code))
 
     def renumber(self, unique: int) -> bool:
         """The kernel sends a request again, under this number; True when it is in hand: its answer goes to the new number."""

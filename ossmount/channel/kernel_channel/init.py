@@ -192,3 +192,12 @@ def pack_init_out(agreement: Agreement, stack_depth: int = 0) -> bytes:
 def pack_version_out() -> bytes:
     """The answer to a newer major version: the kernel then sends INIT again in ours."""
     return protocol.INIT_OUT.pack(protocol.KERNEL_VERSION, protocol.KERNEL_MINOR_VERSION, *(0,) * 11)
+
+
+def answer_offer(body: bytes | bytearray, release: str, config: ChannelConfig) -> tuple[bytes, Agreement | None]:
+    """The answer to INIT, and what was agreed; None when the kernel is to ask again in our major version."""
+    offer = parse_offer(body, release)
+    if offer.major > protocol.KERNEL_VERSION:
+        return pack_version_out(), None
+    agreement = negotiate(offer, config)
+    return pack_init_out(agreement, config.passthrough), agreement

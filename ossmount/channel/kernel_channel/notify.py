@@ -27,6 +27,7 @@ from ossmount.channel import mounting
 from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.protocol import Notify
+from ossmount.children.process import bare_environment
 
 log = logging.getLogger(__name__)
 
@@ -350,6 +351,7 @@ class Notifier:
             pass_fds=[number for number in numbers if number >= 0],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            env=bare_environment(),
             start_new_session=True,  # Ctrl-C is for the daemon, which ends this process by closing the lifeline
         )
 

@@ -267,7 +267,7 @@ class DiskCache:
             )
         if error:
             counts["read_errors"] += 1
-        self._places.read(place, error)
+        self._places.read(place, error, fetch.since)
         lacking = sum([end - start for start, end in missing])
         if lacking < fetch.request.length:
             place.trusted = True  # the reading process has looked at whose it is

@@ -11,6 +11,7 @@ from typing import Final
 from fastcrc import crc64
 
 from ossmount.data.disk.keeper import root_of
+from ossmount.durations import Durations
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ class Place:
         self.no_writes_until = 0.0
         self.problem = ""  # why it is (partly) off
         self.failures = 0  # reads in a row
+        self.reads = Durations()  # from the question to the answer of the reading process
         self.state: dict[str, object] = {}  # what its keeper says
 
     def facts(self, now: float) -> dict[str, object]:
         off = "off" if now < self.no_reads_until else "read-only" if now < self.no_writes_until else "on"
-        return {"path": self.path, "names_known": self.known, "state": off, "problem": self.problem, **self.state}
+        facts = {"path": self.path, "names_known": self.known, "state": off, "problem": self.problem, **self.state}
+        return {**facts, "durations": {"read": self.reads.facts()}}
 
     def __repr__(self) -> str:
         return f"<Place {self.path}: {self.problem or 'on'}>"
@@ -66,8 +69,9 @@ class Places:
     def may_write(self, place: Place) -> bool:
         return self._clock() >= place.no_writes_until and self._clock() >= place.no_reads_until
 
-    def read(self, place: Place, error: int) -> None:
-        """A read went well (0), or ended in an errno."""
+    def read(self, place: Place, error: int, since: float) -> None:
+        """A read that was asked for then went well (0), or ended in an errno."""
+        place.reads.add(self._clock() - since)
         if not error:
             place.failures = 0
             return

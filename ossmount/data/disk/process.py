@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import marshal
-import os
 import socket
 from typing import Any
 
-from ossmount.children.process import ChildProcess
+from ossmount.children.process import ChildProcess, bare_environment
 
 
 def start_disk_process(role: str, settings: dict[str, Any], slab_fd: int, slab_size: int) -> ChildProcess:
@@ -18,5 +17,5 @@ def start_disk_process(role: str, settings: dict[str, Any], slab_fd: int, slab_s
         kind=socket.SOCK_SEQPACKET,
         first=marshal.dumps(settings),
         descriptors=(slab_fd,),
-        environment={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+        environment=bare_environment(),
     )

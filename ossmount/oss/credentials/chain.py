@@ -20,9 +20,13 @@ ADVICE = (
     "for a bucket that everybody may read give --anonymous"
 )
 
-_OIDC = ("ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE")
-#: What may be told to the daemon of a mount by whoever restarts it.
-VARIABLES_OF_ROLES = (*_OIDC, "ALIBABA_CLOUD_PROFILE", "ALIBABA_CLOUD_ECS_METADATA", "ALIBABA_CLOUD_ROLE_SESSION_NAME")
+#: Set by the webhook of RRSA in each pod, and a name for the session.
+ROLE_VARIABLES = (
+    "ALIBABA_CLOUD_ROLE_ARN",
+    "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+    "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+    "ALIBABA_CLOUD_ROLE_SESSION_NAME",
+)
 _REGION_ENDPOINT = re.compile(r"(?:[a-z0-9-]+\.)?oss-(?!accelerate)([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
 
 Make = Callable[[], Provider]
@@ -126,13 +130,13 @@ class _Makers:
     def _oidc(self) -> Provider:
         from ossmount.oss.credentials.sts import OidcProvider, Role
 
-        environ = self._config.environ
-        arn = self._config.ram_role_arn or environ.get(_OIDC[0], "")
-        missing = [name for name in _OIDC if not environ.get(name) and not (name == _OIDC[0] and arn)]
+        arn, issuer, token_file, session = (self._config.environ.get(name, "") for name in ROLE_VARIABLES)
+        given = (self._config.ram_role_arn or arn, issuer, token_file)
+        missing = [name for name, value in zip(ROLE_VARIABLES, given, strict=False) if not value]
         if missing:
-            raise NotConfigured(f"{', '.join(missing)} not set")
-        session = self._config.role_session_name or environ.get("ALIBABA_CLOUD_ROLE_SESSION_NAME", "")
-        return OidcProvider(Role(arn, session), environ[_OIDC[1]], Path(environ[_OIDC[2]]), self._sts())
+            raise NotConfigured(f"not set: {', '.join(missing)}")
+        role = Role(given[0], self._config.role_session_name or session)
+        return OidcProvider(role, issuer, Path(token_file), self._sts())
 
     def _profile(self) -> Provider:
         from ossmount.oss.credentials.profiles import ProfileProvider

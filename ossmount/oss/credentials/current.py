@@ -83,19 +83,17 @@ class CurrentCredentials:
             raise CredentialsRefused(f"there are no credentials yet: {self._failure or 'they were not asked for'}")
         return self._issued.credentials
 
-    def load(self, *, tolerant: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Obtains the first ones, blocking, with a few attempts. Raises CredentialsError; tolerant: `run` tries on instead."""
+    def load(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Obtains the first ones, blocking, with a few attempts; without it `run` obtains them. Raises CredentialsError."""
         for attempt in range(_FIRST_ATTEMPTS):
             try:
                 self._take(self._provider.obtain())
+                self._asked = self._monotonic()
                 return
             except CredentialsError as error:
-                last = not isinstance(error, Temporary) or attempt == _FIRST_ATTEMPTS - 1
-                if last and not tolerant:
+                if not isinstance(error, Temporary) or attempt == _FIRST_ATTEMPTS - 1:
                     raise
                 self._failed(str(error))
-            if last:
-                return
             sleep((1 + self._spread()) * 2**attempt / 2)
 
     async def renew(self, refused: Credentials | None) -> bool:
@@ -151,7 +149,8 @@ class CurrentCredentials:
         """Returns when the next attempt is to be made."""
         while (pause := self._pause()) > 0:
             watching = self._provider.watched and not self._failure
-            with trio.move_on_after(min(pause, _WATCH if watching else _LOOK)):
+            look = _WATCH if watching else _LOOK if pause < math.inf else math.inf
+            with trio.move_on_after(min(pause, look)):
                 await self._wish.wait()
                 # not more often than that, however many requests are refused
                 await trio.sleep(max(self._asked + _WATCH - self._monotonic(), self._pause() if self._failing else 0.0))
@@ -164,7 +163,7 @@ class CurrentCredentials:
         since = self._monotonic() - self._asked
         if self._failing:
             longest = 2 * _WATCH if self._provider.watched else _AWAITED_PAUSE if self._wish.is_set() else _LONGEST_PAUSE
-            return min(longest, _WATCH * 2 ** min(self._failing - 1, 10)) * (0.5 + self._spread() / 2) - since
+            return min(longest, _WATCH * 2.0 ** min(self._failing - 1, 10)) * (0.5 + self._spread() / 2) - since
         if self._issued is None:
             return 0.0
         return self.left() - self._margin if self._provider.renewable else math.inf

@@ -26,6 +26,7 @@ from ossmount.oss.credentials.interface import CredentialsError, Issued, Provide
 _VERSION = "2015-04-01"
 _ARN = re.compile(r"acs:ram::[0-9*]{1,32}:role/[A-Za-z0-9.@_/-]{1,128}")
 _SESSION = re.compile(r"[A-Za-z0-9.@_-]{2,64}")
+_CODE = re.compile(r"[A-Za-z]{1,40}(\.[A-Za-z]{1,40}){0,3}")
 _NOT_SESSION = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -147,8 +148,9 @@ def _call(service: Service, query: Mapping[str, str], body: Mapping[str, str], w
         raise Temporary(f"STS at {service.origin} answers HTTP {reply.status} without JSON") from None
     if reply.status != 200:
         code, message = str(document.get("Code", "")), str(document.get("Message", ""))
+        code = code if _CODE.fullmatch(code) else masked(code)
         kind = Temporary if reply.status >= 500 or reply.status == 429 or code.startswith("Throttling") else CredentialsError
-        raise kind(f"STS refuses {what}: HTTP {reply.status} {masked(code)} ({masked(message)})")
+        raise kind(f"STS refuses {what}: HTTP {reply.status} {code} ({masked(message)})")
     credentials = document.get("Credentials")
     if not isinstance(credentials, dict):
         raise CredentialsError(f"STS at {service.origin} answers without credentials for {what}")

@@ -17,6 +17,7 @@ class Job:
 
     __slots__ = (
         "attempts",
+        "born",
         "cancelled",
         "connection",
         "crc64",
@@ -28,12 +29,16 @@ class Job:
         "length",
         "number",
         "paid",
+        "paused",
         "progress",
+        "queued",
         "reported",
         "scatter",
+        "since",
         "size",
         "start",
         "started_at",
+        "tries",
         "trouble",
     )
 
@@ -52,6 +57,9 @@ class Job:
         self.deadline: float = deadline
         self.connection: Connection | None = None
         self.crc64: int | None = None  # of the whole object, as the first answer said
+        self.born = self.since = 0.0  # when it came, and when what it does now began
+        self.queued = self.paused = 0.0  # seconds without a connection: before attempts, and between them
+        self.tries = 0  # attempts that are over
         self.attempts = 0  # failed ones in a row that brought no byte
         self.cancelled = False
         self.damages = 0

@@ -20,11 +20,13 @@ from ossmount.config import Credentials, FetchConfig, SourceConfig
 from ossmount.errors import CredentialsRefused, OssMountError, Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.pending import Pending
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
+from ossmount.oss.fetch.reports import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
-from ossmount.oss.fetch.slot import Loan, Pending, Slot
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.fetch.slot import Loan, Slot
+from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import Rates
 
 #: Seconds between two questions for the credentials.
@@ -64,6 +66,7 @@ class FetchPool:
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
             proxy=proxy_of(endpoint, source.proxy, environment),
+            slow_after=config.slow_after,
         )
         self._source = source
         self._timeout = source.timeout
@@ -82,7 +85,7 @@ class FetchPool:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._renewed, self._hold, self._loan, self._rates)
+            Slot(index, start, self._where, self._credentials_message, self._newest, self._hold, self._loan, self._rates)
             for index in range(count)
         ]
 
@@ -181,6 +184,11 @@ class FetchPool:
             for slot in self._slots:
                 slot.abandon(Unavailable("the fetch processes are shut down"))
 
+    def watch(self, watcher: SlowWatcher) -> None:
+        """Tells of each fetch that takes as long as the configuration says."""
+        for slot in self._slots:
+            slot.watcher = watcher
+
     def pids(self) -> list[int]:
         """Of the processes that run now."""
         return [slot.process.pid for slot in self._slots if slot.process is not None]
@@ -204,17 +212,20 @@ class FetchPool:
         totals["outstanding"] = len(self._where)
         latency = self.latency()
         totals["latency_ms"] = None if latency is None else round(latency * 1e3, 2)
-        return totals
+        phases = Phases()
+        for slot in self._slots:
+            phases = phases.plus(slot.phases).plus(slot.former_phases)
+        return {**totals, **phases.facts()}
 
     def _credentials_message(self) -> wire.Message:
         self._renew_credentials(time.monotonic(), push=False)
         credentials = self._credentials
         return (wire.CREDENTIALS, credentials.access_key_id, credentials.access_key_secret, credentials.security_token)
 
-    def _renewed(self, generation: int) -> bool:
-        """There are other credentials now than those of that generation, and the processes were told."""
+    def _newest(self) -> int:
+        """The generation of the credentials as they are now; the processes were told of them."""
         self._renew_credentials(time.monotonic())
-        return self._generation != generation
+        return self._generation
 
     def _hold(self, slot: Slot, number: int, scope: trio.CancelScope, failure: OssMountError) -> None:
         """A fetch cannot go on without other credentials: it goes on when they come, and fails when the scope ends first."""
@@ -229,7 +240,7 @@ class FetchPool:
         with scope:
             renewed = await self._source.renew(used)
         self._renew_credentials(time.monotonic())
-        slot.release(number, None if renewed else failure)
+        slot.release(number, self._generation, None if renewed else failure)
 
     def _renew_credentials(self, now: float, *, push: bool = True) -> None:
         """Asks for the credentials and tells the processes when they have changed; the last good ones serve on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ class WorkerSettings:
     timeout: float
     prepaid: int  # bytes of each request that are paid when it starts, where bytes are limited; else 0
     proxy: tuple[str, int, str] | None  # host, port, value of Proxy-Authorization
+    slow_after: float = math.inf  # seconds from which a fetch is reported as slow
 
     def packed(self) -> dict[str, Any]:
         return asdict(self)

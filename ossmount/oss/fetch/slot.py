@@ -14,8 +14,10 @@ import trio
 
 from ossmount.errors import CredentialsRefused, DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.pending import Pending, on_trios_clock, start_message
 from ossmount.oss.fetch.process import FetchProcess
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, StoreDone
+from ossmount.oss.fetch.reports import Phases
+from ossmount.oss.interface import SlowFetch, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import NOTHING, Bounds, Rates, Wants
 
 _log = logging.getLogger(__name__)
@@ -35,22 +37,6 @@ _FETCH_COST: Final = 128 << 10
 
 
 @dataclass(slots=True)
-class Pending:
-    """A fetch that is not done."""
-
-    request: FetchRequest
-    done: FetchDone
-    progress: FetchProgress | None
-    deadline: float
-    demand: bool
-    generation: int  # of the credentials when it was started
-    repeats: int = 0
-    denied: bool = False  # once; the second time it fails
-    waiting: trio.CancelScope | None = None  # no process has it: it waits for other credentials
-    cancelled: bool = False
-
-
-@dataclass(slots=True)
 class Loan:
     """The device and the guard that are lent to all processes of the pool; empty while there is no kernel to store into."""
 
@@ -66,7 +52,7 @@ class Slot:
         start: Callable[[], FetchProcess],
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
-        renewed: Callable[[int], bool],
+        generation: Callable[[], int],
         hold: Callable[[Slot, int, trio.CancelScope, OssMountError], None],
         loan: Loan,
         rates: Rates,
@@ -75,7 +61,7 @@ class Slot:
         self._start = start
         self._where = where
         self._credentials_message = credentials_message
-        self._renewed = renewed
+        self._generation = generation  # of the credentials as they are now
         self._hold = hold
         self._loan = loan
         self._rates = rates
@@ -89,11 +75,15 @@ class Slot:
         self._wake = trio.lowlevel.ParkingLot()
         self._answered = False  # the process that runs now has sent something
         self._carried: set[int] = set()  # what the process that ended last had on its connections
+        self._slow: wire.Message = ()  # of the fetch whose DONE comes next
         self.process: FetchProcess | None = None
         self.ready = trio.Event()  # a process has answered once
         self.load = 0  # bytes under way, with a share for each fetch
         self.restarts = 0
         self.latency: float | None = None  # seconds until the first byte of an answer
+        self.watcher: SlowWatcher | None = None
+        self.phases = Phases()  # of the process that runs now
+        self.former_phases = Phases()  # of the processes that ended
         self.counters: dict[str, int] = {}
         self.former_counters: dict[str, int] = {}  # of the processes that ended
 
@@ -108,7 +98,7 @@ class Slot:
             pending.denied = True
             self._wait(number, pending, missing)
             return
-        self._tell(_start_message(number, pending))
+        self._tell(start_message(number, pending))
         if self._rates.bounded and self.process is not None:
             self._want_more(pending.request.length, demand=pending.demand)
 
@@ -127,7 +117,7 @@ class Slot:
         pending.demand = True
         pending.deadline = max(pending.deadline, deadline)
         if pending.waiting is not None:
-            pending.waiting.deadline = _on_trios_clock(pending.deadline)
+            pending.waiting.deadline = on_trios_clock(pending.deadline)
         else:
             self._tell((wire.PROMOTE, number, pending.deadline))
 
@@ -210,6 +200,8 @@ class Slot:
             for name, value in self.counters.items():
                 self.former_counters[name] = self.former_counters.get(name, 0) + value
             self.counters = {}
+            self.former_phases = self.former_phases.plus(self.phases)
+            self.phases = Phases()
         return status
 
     async def _write(self, process: FetchProcess) -> None:
@@ -269,6 +261,7 @@ class Slot:
         kind = message[0]
         if kind == wire.DONE:
             _, number, failure, text = message
+            self._tell_slow(number, failure)
             error = wire.FAILURES[failure](text) if failure else None
             if not isinstance(error, Denied) or not self._ask_again(number, error):
                 self._finish(number, error)
@@ -280,6 +273,10 @@ class Slot:
             _guarded(self._stores.pop(message[1], _nobody), message[2])
         elif kind == wire.LATENCY:
             self.latency = message[1]
+        elif kind == wire.PHASES:
+            self.phases = Phases(*message[1:])
+        elif kind == wire.SLOW:
+            self._slow = message[1:]
         elif kind == wire.COUNTERS:
             before, self.counters = self.counters, message[1]
             news = [self.counters[name] - before.get(name, 0) for name in ("answered", "throttled")]
@@ -290,6 +287,16 @@ class Slot:
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
+
+    def _tell_slow(self, number: int, failure: str) -> None:
+        """A fetch has ended; where the time went was reported just before."""
+        slow, self._slow = self._slow, ()
+        pending = self._pending.get(number)
+        if slow and slow[0] == number and pending is not None and self.watcher is not None:
+            request = pending.request
+            _, seconds, queued, paused, tries = slow
+            what = (request.version.key, request.start, request.length)
+            _guarded(self.watcher, SlowFetch(*what, seconds, queued, paused, tries, failure))
 
     def _want(self, requests: int, size: int, lack: Wants) -> None:
         """The process lacks tokens; what is on its way there comes off. requests, size: all that it had got by then."""
@@ -307,25 +314,34 @@ class Slot:
         self._tell((wire.BOUNDS, *bounds))
 
     def _ask_again(self, number: int, failure: Denied) -> bool:
-        """A fetch was denied: starts it once more with other credentials, when there are some or when they have come."""
+        """A fetch was denied: starts it again with other credentials, when there are some or when they have come.
+
+        Once only where OSS did not say that the credentials are the reason.
+        """
         pending = self._pending.get(number)
-        if pending is None or pending.cancelled or pending.denied:
+        refused = isinstance(failure, CredentialsRefused)
+        if pending is None or pending.cancelled or (pending.denied and not refused):
             return False
         pending.denied = True
-        if self._renewed(pending.generation):
-            self._tell(_start_message(number, pending))
-        elif isinstance(failure, CredentialsRefused):
+        generation = self._generation()
+        if generation != pending.generation:
+            self._start_again(number, pending, generation)
+        elif refused:
             self._wait(number, pending, failure)
         else:
             return False
         return True
 
+    def _start_again(self, number: int, pending: Pending, generation: int) -> None:
+        pending.generation = generation
+        self._tell(start_message(number, pending))
+
     def _wait(self, number: int, pending: Pending, failure: OssMountError) -> None:
         """Until there are other credentials, or its deadline."""
-        pending.waiting = trio.CancelScope(deadline=_on_trios_clock(pending.deadline))
+        pending.waiting = trio.CancelScope(deadline=on_trios_clock(pending.deadline))
         self._hold(self, number, pending.waiting, failure)
 
-    def release(self, number: int, failure: OssMountError | None) -> None:
+    def release(self, number: int, generation: int, failure: OssMountError | None) -> None:
         """A fetch waits no longer for other credentials: it is started, or fails."""
         pending = self._pending.get(number)
         if pending is None:
@@ -336,7 +352,7 @@ class Slot:
         elif failure is not None:
             self._finish(number, failure)
         else:
-            self._tell(_start_message(number, pending))
+            self._start_again(number, pending, generation)
 
     def _finish(self, number: int, failure: OssMountError | None) -> None:
         pending = self._pending.pop(number, None)
@@ -368,19 +384,7 @@ class Slot:
             elif pending.repeats > _MAX_REPEATS:
                 self._finish(number, Unavailable(f"{pending.repeats} fetch processes died of this request"))
             else:
-                self._outbox.append(_start_message(number, pending))
-
-
-def _on_trios_clock(deadline: float) -> float:
-    """A time of time.monotonic()."""
-    return trio.current_time() + deadline - time.monotonic()
-
-
-def _start_message(number: int, pending: Pending) -> wire.Message:
-    version, start, length, targets, _ = pending.request
-    key, etag, size = version
-    wants_progress = pending.progress is not None
-    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, wants_progress, pending.deadline)
+                self._outbox.append(start_message(number, pending))
 
 
 def _nobody(code: int) -> None:

@@ -22,6 +22,8 @@ process to daemon:
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
     (WANT, requests, bytes, *rates.Wants)          all that was granted so far, and what is lacking now
+    (PHASES, first byte, attempts, queued, paused) running totals: two histograms as Durations.facts() gives them, seconds
+    (SLOW, number, seconds, queued, paused, tries)  in front of DONE, of a fetch that took as long as the settings say
     (COUNTERS, {name: int})                        running totals, in front of every batch and while it works
 Deadlines are CLOCK_MONOTONIC seconds, which all processes of a machine share.
 """
@@ -54,6 +56,8 @@ BOUNDS: Final = 14
 GRANT: Final = 15
 WANT: Final = 16
 CONNECTIONS: Final = 17
+PHASES: Final = 18
+SLOW: Final = 19
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

@@ -24,6 +24,7 @@ from ossmount.oss.fetch.exchange import RequestWriter
 from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
+from ossmount.oss.fetch.phases import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
@@ -72,6 +73,7 @@ class Worker:
         self._allowance = Allowance(settings.prepaid)
         self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
+        self._phases = Phases(settings.slow_after)
         self.counters = dict.fromkeys(
             ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
         )
@@ -172,6 +174,7 @@ class Worker:
             self._outgoing.append((wire.DONE, message[1], OssMountError.__name__, str(error)))
             return
         self._jobs[job.number] = job
+        self._phases.arrived(job, self._now)
         self._queue.add(job)
 
     def _promote(self, number: int, deadline: float) -> None:
@@ -200,6 +203,7 @@ class Worker:
         """The job is over: tells the daemon."""
         del self._jobs[job.number]
         self._in_hand.end(job.number)
+        self._outgoing += self._phases.slow(job, self._now)
         if trouble is None:
             self._outgoing.append((wire.DONE, job.number, "", ""))
         else:
@@ -213,6 +217,7 @@ class Worker:
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
         self._allowance.charge(job)
+        self._phases.attempted(job, self._now)
         self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
         if job.crc64 is not None and job.scatter.crc64() != job.crc64:
@@ -224,6 +229,7 @@ class Worker:
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
         """An attempt failed: another one later, or the end of the job."""
         self._allowance.charge(job)
+        self._phases.attempted(job, self._now)
         self.counters["bytes"] += job.scatter.received - job.started_at
         self._connections.failed(connection, self._now)
         self._again(job, trouble)
@@ -234,6 +240,7 @@ class Worker:
         self._outgoing.append((wire.PROGRESS, job.number, job.reported))
 
     def answering(self, seconds: float) -> None:
+        self._phases.answering(seconds)
         estimate = self._latency.add(seconds, self._connections.busy, self._now)
         if estimate is not None:
             self._outgoing.append((wire.LATENCY, estimate))
@@ -259,6 +266,7 @@ class Worker:
             job.trouble = trouble
         self.counters["retries"] += 1
         self._in_hand.end(job.number)
+        self._phases.paused(job, now, wait)
         self._queue.delay(job, now + wait)
 
     def _count(self, trouble: Trouble) -> None:
@@ -300,6 +308,7 @@ class Worker:
             return True
         self.counters["connections"] += connection.state is State.OPENING
         self._allowance.started(job)
+        self._phases.begun(job, self._now)
         self._in_hand.begin(job.number)
         connection.begin(job, request, self._now)
         return True
@@ -327,13 +336,15 @@ class Worker:
                 connection.time_out()
         if self._told != self.counters:
             self._outgoing.append((wire.COUNTERS, dict(self.counters)))
+        if self._phases.untold:
+            self._outgoing.append(self._phases.message())
         for job in self._queue.expire(now):
             self._end(job, _overdue(job, self._allowance.bounded))
         self._connections.close_idle(now)
 
     def _patience(self) -> float:
         """Seconds until something must be looked at without being asked."""
-        if not self._jobs:
+        if not self._jobs and not self._phases.untold:
             return 10.0 if self._connections.by_descriptor else 3600.0
         times = [self._next_sweep - self._now]
         due = self._queue.next_due()
