@@ -107,6 +107,8 @@ class FetchConfig:
     workers: int = 0  # 0: by cores
     connections: int = 128  # of all workers together
     slow_after: float = math.inf  # seconds from which a fetch is told of as slow
+    hedge_above: float = math.inf  # seconds that a reader waits at least before its request is made a second time
+    verify: bool = True  # whole objects are compared with their CRC-64
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import errno
 
 
 class OssMountError(Exception):
-    """Base of the failures that have a deliberate errno."""
+    """Whatever is no other kind: an answer of OSS that nobody expects, such as 400 or a redirect. The base of all kinds."""
 
     errno = errno.EIO
 
@@ -75,6 +75,13 @@ class Damaged(OssMountError):
     """Bytes that fail their checksum, their length or their syntax, also after a retry."""
 
     errno = errno.EIO
+
+
+class Corrupted(Damaged):
+    """The ranges of an object, each of which looked right, together fail the object's checksum: which of them is not known.
+
+    Nothing that was fetched of the version is to be believed.
+    """
 
 
 class Poisonous(OssMountError):

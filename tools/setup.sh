@@ -2,6 +2,8 @@
 # Installs what ossmount needs to run and to be tested: Debian packages where it may, and a virtual environment.
 set -euo pipefail
 packages=(gcc pkg-config libfuse3-dev fuse3 openssl python3-dev nginx-light libnginx-mod-http-echo)
+# what reads the completions and manual pages in the tests
+packages+=(fish mandoc zsh)
 # The interpreter's own venv module is a package of its own on Debian and Ubuntu.
 "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ossmount.filesystem.interface import Kernel
@@ -101,6 +101,30 @@ class Taken(NamedTuple):
     fd: int  # the same open device that the other one read from
     agreement: Mapping[str, Any]  # what INIT agreed, as that daemon gave it to Succession.keep()
     after_death: bool  # the other one died, and did not leave
+
+
+class Owed(Protocol):
+    """The requests that a channel has in hand."""
+
+    def oldest(self) -> tuple[int, int]:
+        """The numbers of the READ and of the other request that are in hand longest; 0: there is none."""
+        ...
+
+    def give_up(self, number: int) -> None:
+        """Answers a request with ETIMEDOUT, whatever becomes of it."""
+        ...
+
+    def lines(self) -> Iterator[str]:
+        """All of them, for people."""
+        ...
+
+
+@runtime_checkable
+class Debtor(Protocol):
+    """A channel that can tell what it has in hand."""
+
+    @property
+    def owed(self) -> Owed: ...
 
 
 @runtime_checkable

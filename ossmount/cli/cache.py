@@ -14,8 +14,9 @@ from ossmount.data.disk import inspection, store
 from ossmount.data.disk.inventory import Entry, drop, entries, evict
 from ossmount.data.disk.keeper import Limits, Untrusted, check_owner, root_of
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.declarations import CACHE_DIR, CACHE_FREE_SPACE, CACHE_SIZE
-from ossmount.options.settings import Settings, UsageError, gather
+from ossmount.options.declarations import CACHE_DIR, CACHE_FREE_SPACE, CACHE_SIZE, CONFIG
+from ossmount.options.gathering import gather
+from ossmount.options.settings import Settings, UsageError
 
 DESCRIPTION = """Looks after the folders that mounts with --cache-dir keep file data in. Mounts may use them
 meanwhile.
@@ -28,13 +29,14 @@ meanwhile.
   clear   drops everything, also what is pinned"""
 
 EPILOG = """The folders and limits are those of the mount's options, also as OSSMOUNT_CACHE_DIR,
-OSSMOUNT_CACHE_SIZE and OSSMOUNT_CACHE_FREE_SPACE.
+OSSMOUNT_CACHE_SIZE and OSSMOUNT_CACHE_FREE_SPACE, or those of a --config file.
 
 Examples:
   ossmount cache usage --cache-dir /nvme0/cache:/nvme1/cache
+  ossmount cache usage --config imagenet
   ossmount cache prune --cache-dir /nvme0/cache --cache-size 500G"""
 
-_OPTIONS = (CACHE_DIR, CACHE_SIZE, CACHE_FREE_SPACE)
+_OPTIONS = (CONFIG, CACHE_DIR, CACHE_SIZE, CACHE_FREE_SPACE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from ossmount import __version__
@@ -24,10 +25,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metadata": ("ossmount.cli.metadata", "list a source once for many machines: build, export, import"),
     "prefetch": ("ossmount.cli.prefetch", "tell a mount which files will be read next, in which order"),
     "warm": ("ossmount.cli.warm", "read files and folders of a mount once, so that they are in memory"),
+    "config": ("ossmount.cli.config", "show, check, write and translate configurations"),
+    "completion": ("ossmount.cli.completion", "print what lets bash, zsh or fish complete ossmount's commands and options"),
+    "install-mount-helper": ("ossmount.cli.install_mount_helper", "let mount(8) and fstab mount buckets"),
     "serve": ("ossmount.cli.serve", "serve a local folder as OSS, for trying things out and for tests"),
 }
 
-_EXAMPLE = """Example:
+EXAMPLE = """Example:
   export OSS_ACCESS_KEY_ID=... OSS_ACCESS_KEY_SECRET=...
   ossmount mount oss://my-bucket/train /mnt/train --endpoint oss-cn-hangzhou.aliyuncs.com
   ls /mnt/train
@@ -36,13 +40,14 @@ _EXAMPLE = """Example:
 
 def top_help() -> str:
     """What `ossmount --help` prints."""
-    commands = "\n".join(f"  {name:<8} {summary}" for name, (_, summary) in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}} {summary}" for name, (_, summary) in COMMANDS.items())
     codes = "\n".join(f"  {int(code):<8} {MEANINGS[code]}" for code in ExitCode)
     return f"""usage: ossmount COMMAND ...
 
 Mounts an Alibaba Cloud OSS bucket as a folder, read-only and fast.
 
-{_EXAMPLE}
+{EXAMPLE}
 
 Commands ("ossmount COMMAND --help" tells more):
 {commands}
@@ -100,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(words[0], words[1:])
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def parser_of(name: str) -> tuple[Parser, ModuleType]:
+    """The parser of a command, and the module that runs it."""
     module_name, summary = COMMANDS[name]
     module = importlib.import_module(module_name)
     parser = Parser(
@@ -111,6 +117,11 @@ def _run(name: str, arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    return parser, module
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    parser, module = parser_of(name)
     parsed = parser.parse_or_exit(arguments)
     try:
         code = int(module.run(parsed))

@@ -16,9 +16,10 @@ from ossmount.cli.mount import add_option
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.metadata.snapshot import File, Header, check
 from ossmount.options import declarations as options
-from ossmount.options.credentials import CREDENTIAL_OPTIONS
+from ossmount.options.declared.option import IDENTITY, SOURCE
+from ossmount.options.gathering import gather
 from ossmount.options.places import ObjectPlace, parse_place
-from ossmount.options.settings import DEFAULT, Given, Settings, UsageError, gather
+from ossmount.options.settings import DEFAULT, Given, Settings, UsageError
 from ossmount.options.source import Source, parse_source
 from ossmount.oss.credentials.environment import FAMILIES
 
@@ -40,13 +41,13 @@ FILE may lie in OSS everywhere: oss://BUCKET/KEY, at the endpoint and with the k
 
 #: The options of mount that say which source and which store it is.
 TAKEN = (
-    *(option for option in options.OPTIONS if option.group == options.SOURCE and option is not options.MANIFEST),
-    *CREDENTIAL_OPTIONS,
+    options.CONFIG,
+    *(option for option in options.OPTIONS if option.group in (SOURCE, IDENTITY) and option is not options.MANIFEST),
     options.NO_SYMLINK,
     options.METADATA,
     options.METADATA_DIR,
 )
-_CREDENTIALS = {option.name for option in CREDENTIAL_OPTIONS}
+_CREDENTIALS = {option.name for option in TAKEN if option.group == IDENTITY}
 
 
 _PLACE = "FILE|oss://BUCKET/KEY"
@@ -138,9 +139,9 @@ def _mounted(mountpoint: str) -> tuple[Path, SourceConfig, dict[str, str]]:
     source = parse_source(status["source"])
     endpoint = shown[options.ENDPOINT.name]
     kept = (options.ENDPOINT, options.REGION, options.PATH_STYLE)
-    own_keys = any(os.environ.get(family[0]) for family in FAMILIES)  # of who exports: the mount's may only read
-    given = [option for option in CREDENTIAL_OPTIONS if status["options"][option.name]["origin"] != DEFAULT]
-    used = {option.name: shown[option.name] for option in (*kept, *(() if own_keys else given))}
+    used = {option.name: shown[option.name] for option in kept}
+    if not any(os.environ.get(family[0]) for family in FAMILIES):  # who exports has no keys; the mount's may only read
+        used |= {name: shown[name] for name in _CREDENTIALS if status["options"][name]["origin"] != DEFAULT}
     config = SourceConfig(
         source.bucket,
         source.prefix,

@@ -6,13 +6,15 @@ import argparse
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ossmount.control.state import make_private, state_directory
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.declarations import FUSE_FD, GROUPS, OPTIONS
-from ossmount.options.option import Option
-from ossmount.options.settings import Settings, UsageError, gather, misspelled
+from ossmount.options.declarations import CONFIG, FUSE_FD, GROUPS, OPTIONS
+from ossmount.options.declared.option import Option
+from ossmount.options.gathering import gather, misspelled, without_effect
+from ossmount.options.settings import Given, Settings, UsageError
 from ossmount.options.source import Source, parse_source
 
 if TYPE_CHECKING:
@@ -26,11 +28,14 @@ OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET in the environment, the OIDC token o
 /mnt/.alibabacloud/credentials, the profiles of aliyun and ossutil, the RAM role of the ECS instance."""
 
 EPILOG = """Every option can also be given as -o name=value, with underscores for hyphens, and in
-the environment as OSSMOUNT_NAME. CONFIGURATION.md describes all of them.
+the environment as OSSMOUNT_NAME, and in the file of --config. CONFIGURATION.md describes all
+of them; "ossmount config show" tells what a mount would get and where from.
 
 Examples:
   ossmount mount oss://my-bucket /mnt/data --endpoint oss-cn-hangzhou.aliyuncs.com
   ossmount mount oss://my-bucket/train /mnt/train --region cn-hangzhou -o allow_other,attr_timeout=1h
+  ossmount mount oss://my-bucket/train /mnt/train --region cn-hangzhou --profile training
+  ossmount mount --config imagenet
   ossmount mount oss://public-bucket /mnt/data --region cn-beijing --anonymous --foreground"""
 
 
@@ -38,8 +43,8 @@ _FUSE_DEVICE = os.makedev(10, 229)  # Documentation/admin-guide/devices.txt of t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to mount")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty folder")
+    parser.add_argument("source", metavar="oss://BUCKET[/PREFIX]", nargs="?", help="what to mount; --config may say it instead")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="an empty folder; --config may say it instead")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to stderr")
     parser.add_argument("--stderr", action="store_true", help="log to stderr, also when the daemon runs in the background")
     add_options(parser)
@@ -75,20 +80,42 @@ def given_options(arguments: argparse.Namespace) -> dict[str, str]:
 
 def run(arguments: argparse.Namespace) -> int:
     try:
-        for warning in misspelled(os.environ):
+        for warning in (*misspelled(os.environ), *without_effect(arguments.mount_options)):
             print(f"ossmount: {warning}", file=sys.stderr)
-        settings = Settings(gather(given_options(arguments), arguments.mount_options, os.environ))
-        source = parse_source(arguments.source)
+        given = gather(given_options(arguments), arguments.mount_options, os.environ)
+        settings = Settings(given)
+        written, mountpoint = what_and_where(arguments.source, arguments.mountpoint, given)
+        source = parse_source(written)
     except UsageError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
     _check_descriptor(settings)
-    order = _order(source, arguments.mountpoint, settings)
+    order = _order(source, mountpoint, settings)
     if not arguments.foreground:
         return _background(order, to_stderr=arguments.stderr)
     from ossmount.daemon.choice import why_no_keeper
 
     return _foreground(order) if why_no_keeper(settings) else _foreground_with_keeper(order)
+
+
+def what_and_where(source: str | None, mountpoint: str | None, given: Mapping[str, Given]) -> tuple[str, str]:
+    """Source and mountpoint: from the command line, else from the configuration file. Raises UsageError."""
+    if source is not None and mountpoint is None and "://" not in source:
+        source, mountpoint = None, source
+    if source is not None and mountpoint is not None:
+        return source, mountpoint
+    config = given.get(CONFIG.name)
+    if config is None:
+        lacking = "MOUNTPOINT" if mountpoint is None and source is not None else "oss://BUCKET[/PREFIX] and MOUNTPOINT"
+        raise UsageError(f"{lacking} must be given, or --config FILE that says them")
+    from ossmount.options.files import read_config
+
+    file = read_config(config)
+    source, mountpoint = source or file.source, mountpoint or file.mountpoint
+    if not source or not mountpoint:
+        key = "mountpoint" if source else "source"
+        raise UsageError(f"{file.path} says no {key}: write {key} = ... there, or give it on the command line")
+    return source, mountpoint
 
 
 def _order(source: Source, mountpoint: str, settings: Settings) -> Order:

@@ -11,7 +11,8 @@ from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.settings import UsageError, gather
+from ossmount.options.gathering import gather
+from ossmount.options.settings import UsageError
 
 DESCRIPTION = """Replaces the daemon of a mount by a new one, which runs the ossmount that is installed now, with
 the options that are given here instead of those of the mount. Its readers wait for a moment and

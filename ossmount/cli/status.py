@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+from ossmount.channel import request_timeout
 from ossmount.channel.mounting import find_mount, resolve
 from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Record, Registry
@@ -68,7 +69,15 @@ def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
         if not record.runs():
             return look_at(registry, record)
         return {**base, "state": "silent", "problem": str(error), "uptime": round(time.time() - record.started, 3)}
-    return {"state": "serving" if mounted else "detached", **answer}
+    return {"state": "serving" if mounted else "detached", **answer, "warnings": _warnings(answer)}
+
+
+def _warnings(answer: dict[str, Any]) -> list[str]:
+    """What will go wrong with a mount that works."""
+    deadline = answer.get("options", {}).get("timeout", {}).get("value")
+    found = [request_timeout.warning(float(deadline))] if deadline else []
+    found += answer.get("facts", {}).get("metadata", {}).get("store", {}).get("warnings", ())
+    return [warning for warning in found if warning]
 
 
 def _ask_keeper(record: Record) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         f"  keys      {credentials_text(status['facts'].get('credentials', {}))}",
         f"  memory    {memory_text(status['facts'].get('memory', {}))}",
         f"  limits    {limits_text(status['facts'].get('rates', {}))}",
-        *(f"  warning   {warning}" for warning in status["facts"].get("metadata", {}).get("store", {}).get("warnings", ())),
+        *(f"  warning   {warning}" for warning in status.get("warnings", ())),
         "  counters",
         *_tree(status["counters"], "    "),
         "  options",

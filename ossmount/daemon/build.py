@@ -17,10 +17,7 @@ from ossmount.channel.interface import Borrower, Channel, Lender, LocalCopies, S
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
     ChannelConfig,
-    DataConfig,
     DiskConfig,
-    FetchConfig,
-    FilesystemConfig,
     MetadataConfig,
     SourceConfig,
 )
@@ -28,7 +25,10 @@ from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.components import Named, Parts
+from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
 from ossmount.daemon.credentials import credentials_of
+from ossmount.daemon.damage import Damage
+from ossmount.daemon.exporting import check_metrics, make_exporting
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
@@ -39,6 +39,7 @@ from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
 from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
 from ossmount.data.disk.cache import DiskCache
+from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
 from ossmount.errors import Unsupported
@@ -62,6 +63,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     """The order with its computed defaults filled in, and the parts. Raises CommandError, UsageError or MountError."""
     settings = fill_defaults(order.settings, environ)
     inherits = kept is not None and kept.inherits
+    if not inherits:
+        check_metrics(settings)
     if settings[options.FUSE_FD] is None and not inherits:
         check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     # readers wait for a daemon that follows one that died, and the source of its credentials may be away
@@ -72,14 +75,18 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
         own_folder(folder)
     slab = Slab(_memory_limit(settings))
-    fetch = FetchConfig(workers=settings[options.FETCH_WORKERS], connections=settings[options.CONNECTIONS])
+    verify = settings[options.VERIFY]
+    fetch = fetch_config(settings)
     listed = _listed(order, source, kept)
     rates = Rates(settings[options.LIMIT_REQUESTS], settings[options.LIMIT_BANDWIDTH])
     remote = connect(source, fetch, slab, listed, rates)
     pool = remote.pool
+    integrity = None if verify == "off" else Integrity(pool, every=1 if verify == "full" else SAMPLE)
+    checked = integrity or pool
+    damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     depth, why_no_passthrough = passthrough.choose(settings, disk_config)
-    disk = None if disk_config is None else DiskCache(pool, slab, replace(disk_config, copies=depth > 0))
+    disk = None if disk_config is None else DiskCache(checked, slab, replace(disk_config, copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -98,10 +105,13 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         snapshot=taken,
         known=known,
     )
-    reader = ObjectReader(slab, disk or pool, data_config(settings, slab.size), storer=pool)
+    at_once = None if disk is None else disk.at_once
+    data = data_config(settings, slab.size)
+    reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
         disk.attach(reader.hold)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
+    damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
     channel, reason = make_channel(settings, filesystem, kernel_config, kept, passthrough.Copies(namespace, disk))
     filesystem.attach(channel)
@@ -118,8 +128,10 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         latency=pool.latency,
         memory=governing.for_kernel,
         want_kernel=functools.partial(_lend, channel, pool),
+        served=(lambda: False) if disk is None else (lambda: disk.serves),
     )
     filesystem.watch(look_ahead.note)
+    exporting = make_exporting(order)
     return order, Parts(
         verify=functools.partial(_verify, remote, taken),
         components=(
@@ -129,6 +141,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
             Named("governor", governing),
+            *(() if exporting is None else (Named("metrics", exporting),)),
         ),
         channel=channel,
         channel_reason=reason,
@@ -141,9 +154,11 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             **({} if disk is None else {"disk": disk.facts}),
             "look_ahead": look_ahead.facts,
             "fetch": pool.facts,
+            "integrity": lambda: {"verify": verify, **damage.facts(), **({} if integrity is None else integrity.facts())},
             "oss": remote.facts,
             "rates": rates.facts,
             "memory": governing.facts,
+            **({} if exporting is None else {"metrics": exporting.facts}),
         },
         commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
@@ -283,15 +298,6 @@ def own_folder(directory: Path) -> None:
         raise UsageError(f"--metadata memory: {directory} belongs to somebody else or others may write to it; remove it")
 
 
-def data_config(settings: Settings, memory_limit: int) -> DataConfig:
-    return DataConfig(
-        memory_limit=memory_limit,
-        readahead_size=settings[options.READAHEAD_SIZE],
-        readahead_count=settings[options.READAHEAD_COUNT],
-        kernel_keeps=not settings[options.DIRECT_IO],
-    )
-
-
 def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool = False) -> DiskConfig | None:
     """None without a cache on disk. several: the keys begin with the names of their buckets."""
     directories = settings[options.CACHE_DIR]
@@ -313,35 +319,6 @@ def store_name(source: SourceConfig, *, several: bool = False) -> str:
     """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
     host = source.endpoint.partition("://")[2].rstrip("/").lower()
     return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{'' if several else source.bucket}"
-
-
-def filesystem_config(settings: Settings) -> FilesystemConfig:
-    uid, gid = settings[options.UID], settings[options.GID]
-    assert uid is not None and gid is not None
-    return FilesystemConfig(
-        uid=uid,
-        gid=gid,
-        umask=settings[options.UMASK],
-        attr_timeout=settings[options.ATTR_TIMEOUT],
-        entry_timeout=settings[options.ENTRY_TIMEOUT],
-        negative_timeout=settings[options.NEGATIVE_TIMEOUT],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-    )
-
-
-def channel_config(order: Order) -> ChannelConfig:
-    settings = order.settings
-    return ChannelConfig(
-        mountpoint=Path(order.mountpoint),
-        source=str(order.source),
-        allow_other=settings[options.ALLOW_OTHER],
-        open=settings[options.OPEN],
-        direct_io=settings[options.DIRECT_IO],
-        close_to_open=settings[options.CLOSE_TO_OPEN],
-        fuse_fd=settings[options.FUSE_FD],
-        max_background=settings[options.MAX_BACKGROUND],
-        read_ahead_kb=settings[options.READ_AHEAD_KB],
-    )
 
 
 def make_channel(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from ossmount.config import Credentials, CredentialsConfig
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options import credentials as own
 from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
 from ossmount.oss.credentials.chain import chain, sts_origin
@@ -19,7 +18,7 @@ def credentials_of(settings: Settings, environ: Mapping[str, str], *, later: boo
 
     Raises CommandError when there are none and --anonymous is not given.
     """
-    if settings[own.ANONYMOUS]:
+    if settings[options.ANONYMOUS]:
         current = CurrentCredentials(Fixed("anonymous", Credentials()))
     else:
         current = CurrentCredentials(chain(credentials_config(settings, environ)))
@@ -33,17 +32,17 @@ def credentials_of(settings: Settings, environ: Mapping[str, str], *, later: boo
 
 
 def credentials_config(settings: Settings, environ: Mapping[str, str]) -> CredentialsConfig:
-    sts = settings[own.STS_ENDPOINT]
+    sts = settings[options.STS_ENDPOINT]
     return CredentialsConfig(
-        source=settings[own.CREDENTIALS_FROM],
-        file=settings[own.CREDENTIALS],
-        process=settings[own.CREDENTIAL_PROCESS],
-        profile=settings[own.CREDENTIALS_PROFILE],
-        ram_role_name=settings[own.RAM_ROLE_NAME],
-        ram_role_arn=settings[own.RAM_ROLE_ARN],
-        role_session_name=settings[own.ROLE_SESSION_NAME],
+        source=settings[options.CREDENTIALS_FROM],
+        file=settings[options.CREDENTIALS],
+        process=settings[options.CREDENTIAL_PROCESS],
+        profile=settings[options.CREDENTIALS_PROFILE],
+        ram_role_name=settings[options.RAM_ROLE_NAME],
+        ram_role_arn=settings[options.RAM_ROLE_ARN],
+        role_session_name=settings[options.ROLE_SESSION_NAME],
         sts_endpoint=sts or sts_origin(settings[options.ENDPOINT], settings[options.REGION]),
-        metadata_endpoint=settings[own.ECS_METADATA_ENDPOINT],
+        metadata_endpoint=settings[options.ECS_METADATA_ENDPOINT],
         proxy=settings[options.PROXY],
         environ=environ,
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import ossmount
+from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
 from ossmount.daemon.order import Order
 from ossmount.keeper.plan import Plan
@@ -17,6 +18,10 @@ _START = (
     "import sys; sys.path.append(sys.argv[1]); from ossmount.keeper.main import main; "
     "code = main(sys.argv[2:]); sys.stderr.flush(); __import__('os')._exit(code)"
 )
+
+
+#: A socket: the daemons are started by who listens there, in another container (ossmount/node/starter.py).
+STARTER = "OSSMOUNT_STARTER"
 
 
 def daemon_words(order: Order) -> list[str]:
@@ -34,6 +39,9 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         greeting=greeting,
         report=report,
         inherited=[given] if given is not None and first else [],
+        starter=os.environ.get(STARTER, ""),
+        mountpoint=order.mountpoint,
+        detach=detach_commands(order.mountpoint),
     )
 
 

@@ -47,8 +47,18 @@ class Heir(Protocol):
 class Lifecycle:
     """One mount from start to end."""
 
-    def __init__(self, parts: Parts, mountpoint: str, *, kept: Heir | None = None, grace: float = _GRACE) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        mountpoint: str,
+        *,
+        kept: Heir | None = None,
+        grace: float = _GRACE,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """stopping: called when an orderly end is asked for."""
         self._parts = parts
+        self._stopping = stopping
         self._kept = kept
         self.left = False  # the mount is another daemon's
         self._mountpoint = mountpoint
@@ -66,6 +76,7 @@ class Lifecycle:
         if self._stop.is_set():
             self._release.set()
         self._stop.set()
+        self._stopping()
 
     def leave(self) -> None:
         """Ends without ending the mount, which another daemon goes on with."""

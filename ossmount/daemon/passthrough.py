@@ -27,6 +27,8 @@ def choose(settings: Settings, disk: DiskConfig | None) -> tuple[int, str]:
     """
     if not settings[options.PASSTHROUGH]:
         return 0, "it was not asked for (--passthrough)"
+    if settings[options.VERIFY] == "full":
+        return 0, "--verify full: all bytes are read through the mount, and checked"
     if choose_channel(settings[options.CHANNEL], platform.release())[0] != "kernel":
         return 0, "the pyfuse3 channel cannot: libfuse knows nothing of it"
     if disk is None:

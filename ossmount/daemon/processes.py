@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far; 0 for one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_by_part(parts: Mapping[str, Iterable[int]]) -> dict[str, object]:
+    """CPU seconds of the processes of each part of the mount, and how many CPUs they may use."""
+    spent: dict[str, object] = {name: round(sum(map(cpu_seconds, pids)), 2) for name, pids in parts.items()}
+    return {**spent, "cpus": len(os.sched_getaffinity(0))}
 
 
 def descendants(pid: int) -> list[int]:

@@ -9,7 +9,8 @@ from typing import Any
 from ossmount.daemon.build import fill_defaults
 from ossmount.daemon.order import Order
 from ossmount.options import declarations as options
-from ossmount.options.option import Option
+from ossmount.options.declared.option import Option
+from ossmount.options.gathering import merge
 from ossmount.options.settings import Given, Settings, UsageError
 from ossmount.oss.credentials.chain import ROLE_VARIABLES
 from ossmount.oss.credentials.environment import FAMILIES
@@ -39,7 +40,7 @@ FIXED: dict[Option[Any], str] = {
 
 def changed(order: Order, given: Mapping[str, Given], environ: Mapping[str, str]) -> Order:
     """The order with other options; what is not given stays. Raises UsageError for one that cannot change."""
-    settings = Settings({**order.settings.given(), **given})
+    settings = Settings(merge(order.settings.given(), given))
     before, after = fill_defaults(order.settings, environ), fill_defaults(settings, environ)
     for option, why in FIXED.items():
         if before[option] != after[option]:

@@ -9,18 +9,21 @@ from typing import Any
 
 import trio
 
+from ossmount.channel.interface import Debtor
 from ossmount.children.shield import shield
 from ossmount.control.registry import Record, Registry, process_start
 from ossmount.control.server import ControlServer
 from ossmount.daemon import logs
 from ossmount.daemon.build import build
 from ossmount.daemon.components import Named
+from ossmount.daemon.dump import answering_signals
 from ossmount.daemon.garbage import collect_rarely
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.lifecycle import Lifecycle
 from ossmount.daemon.order import Order
 from ossmount.daemon.status import Status
-from ossmount.options.declarations import LOG_LEVEL
+from ossmount.daemon.watchdog import Watchdog
+from ossmount.options.declarations import LOG_LEVEL, TIMEOUT
 
 
 def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None], kept: Kept | None = None) -> None:
@@ -50,12 +53,14 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
 
     commands = {**parts.commands, "status": status.answer, "stop": stop}
     control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
-    components = (*parts.components, control)
+    owed = parts.channel.owed if isinstance(parts.channel, Debtor) else None
+    watchdog = Watchdog(owed, order.settings[TIMEOUT], kept=kept is not None)
+    components = (*parts.components, control, Named("watchdog", watchdog))
     if kept is not None:
         components = (Named("keeper", kept, early=True), *components)
         if kept.follows_a_death:
             parts = parts._replace(verify=_nothing)  # OSS may be down: what is in memory is served all the same
-    lifecycle = Lifecycle(parts._replace(components=components), order.mountpoint, kept=kept)
+    lifecycle = Lifecycle(parts._replace(components=components), order.mountpoint, kept=kept, stopping=watchdog.stop)
     if kept is not None:
         kept.attach(given, lifecycle.leave, register)
         kept.built()
@@ -67,7 +72,8 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
         ready()
 
     collect_rarely()
-    trio.run(lifecycle.run, announce)
+    with answering_signals({"in hand": watchdog.lines, "counters": status.lines}), watchdog.alone():
+        trio.run(lifecycle.run, announce)
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
     if not lifecycle.left:
         registry.remove(record)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.components import Parts
+from ossmount.daemon.dump import tree_lines
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
-from ossmount.daemon.processes import descendants
+from ossmount.daemon.processes import cpu_by_part, descendants
 
 
 class Status:
@@ -24,19 +25,27 @@ class Status:
         self._now = now
         self._begin = now()
 
+    def lines(self) -> Iterator[str]:
+        """Counters and facts, for a dump: each is asked for when it is its turn, since one may wait for what is stuck."""
+        channel = self._parts.channel.facts()
+        yield from tree_lines({**self._parts.requests(), "channel": channel, "keeper": self._keeper_facts()})
+        for name, read in self._parts.facts.items():
+            yield from tree_lines({name: read()})
+
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The command `status` of the control socket."""
         channel = self._parts.channel.facts()
         fetch_pids = self._parts.fetch_pids()
         facts = {name: read() for name, read in self._parts.facts.items()}
         keeper = None if self._kept is None else self._kept.pid
+        children = descendants(os.getpid())
         return {
             "source": str(self._order.source),
             "mountpoint": self._order.mountpoint,
             "channel": channel.get("name"),
             "channel_reason": self._parts.channel_reason,
             "uptime": round(self._now() - self._begin, 3),
-            "pids": sorted({os.getpid(), *descendants(os.getpid()), *fetch_pids, *([] if keeper is None else [keeper])}),
+            "pids": sorted({os.getpid(), *children, *fetch_pids, *([] if keeper is None else [keeper])}),
             "daemon_pid": os.getpid(),
             "keeper_pid": keeper,
             "fetch_pids": fetch_pids,
@@ -45,8 +54,12 @@ class Status:
                 name: {"value": value, "origin": origin} for name, (value, origin) in self._order.settings.shown().items()
             },
             "counters": {**self._parts.requests(), "kernel": channel.get("requests", {})},
-            "facts": {"keeper": self._keeper_facts(), "channel": channel, **facts},
+            "facts": {"keeper": self._keeper_facts(), "cpu": self._cpu(children), "channel": channel, **facts},
         }
+
+    def _cpu(self, children: list[int]) -> dict[str, object]:
+        fetch = set(self._parts.fetch_pids())
+        return cpu_by_part({"daemon": [os.getpid()], "fetch": fetch, "others": [pid for pid in children if pid not in fetch]})
 
     def _keeper_facts(self) -> dict[str, object]:
         if self._kept is None:

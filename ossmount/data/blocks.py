@@ -18,6 +18,11 @@ def blocks_of(size: int) -> int:
     return -(-size // BLOCK)
 
 
+def aligned(start: int, end: int, size: int) -> tuple[int, int]:
+    """The range of an object of `size` bytes in whole blocks, cut at the end of the object."""
+    return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)
+
+
 class Blocks:
     """The free blocks among `count`."""
 

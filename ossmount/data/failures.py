@@ -1,7 +1,10 @@
-"""Failures that took until the deadline are repeated at once for a moment.
+"""Failures that are repeated at once: those that took until the deadline, for a moment, and damage that was found too late.
 
 The kernel repeats a failed READ of 1 MiB page by page. Each of those would wait for the whole deadline again, and a program
 that reads through a dead network would hang for hours instead of failing.
+
+Of a version whose bytes were given out before all of them together failed their checksum nothing is read for a minute: long
+enough that whoever was reading it is told, and a job that is started again reads it anew, and has it checked anew.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from ossmount.errors import DeadlineExceeded, OssMountError, Throttled, Unavaila
 from ossmount.model import Version
 
 SECONDS = 2.0
+CONDEMNED = 60.0  # seconds for which a version that failed its checksum is not read
 MOST = 256  # failures remembered; the oldest gives way
 SLOW = (DeadlineExceeded, Throttled, Unavailable)  # those that come at the end of the retries
 
@@ -32,20 +36,26 @@ class Failures:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._recent: deque[_Failure] = deque(maxlen=MOST)
+        self._condemned: deque[_Failure] = deque(maxlen=MOST)
 
     def remember(self, version: Version, start: int, end: int, error: OssMountError) -> None:
         """A demand fetch of the range has failed."""
         if isinstance(error, SLOW):
             self._recent.append(_Failure(self._clock() + SECONDS, version, start, end, error))
 
+    def condemn(self, version: Version, error: OssMountError) -> None:
+        """No byte of the version is to be read."""
+        self._condemned.append(_Failure(self._clock() + CONDEMNED, version, 0, version.size, error))
+
     def recall(self, version: Version, start: int, end: int) -> OssMountError | None:
         """The failure of any byte of the range, if it is recent."""
-        if not self._recent:
+        if not self._recent and not self._condemned:
             return None
         now = self._clock()
-        while self._recent and self._recent[0].until <= now:
-            self._recent.popleft()
-        for failure in self._recent:
-            if failure.version == version and failure.start < end and start < failure.end:
-                return failure.error
+        for failures in (self._recent, self._condemned):
+            while failures and failures[0].until <= now:
+                failures.popleft()
+            for failure in failures:
+                if failure.version == version and failure.start < end and start < failure.end:
+                    return failure.error
         return None

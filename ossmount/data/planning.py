@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ossmount.config import DataConfig
+from ossmount.data.blocks import aligned
 from ossmount.data.budget import Budget
-from ossmount.data.page_cache import PageCache
+from ossmount.data.page_cache import PAGE, PageCache
 from ossmount.data.readahead import Plan, Readahead
+from ossmount.data.transfers import Range
 from ossmount.model import Version
 
 MACHINES = 1024  # objects whose streams are remembered, about 3 KB each
@@ -25,6 +27,19 @@ class Planning:
 
     def forget(self, version: Version) -> None:
         self._machines.pop(version, None)
+
+    def extended(self, version: Version, end: int, gaps: list[Range], plan: Plan) -> list[Range]:
+        """The gaps of a read to `end`, the last of them as long as the plan says, where one fetch serves better than two."""
+        start, stop = gaps[-1]
+        if stop < end:
+            return gaps
+        extend = plan.extend
+        if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
+            extend = plan.windows[0][1]
+        _, beyond = self._cache.find(version, stop, aligned(stop, extend, version.size)[1])
+        if not beyond or beyond[0][0] != stop:
+            return gaps
+        return [*gaps[:-1], (start, beyond[0][1])]
 
     def plan(self, version: Version, offset: int, end: int, missing: bool) -> Plan | None:
         """Notes a read; what to fetch beyond it. missing: some of it is neither in memory nor under way."""

@@ -273,8 +273,8 @@ class Readahead:
             self._streams.append(stream)
 
     def _learn(self, stream: Stream) -> None:
-        """The reader has jumped away from the stream: how long are values here?"""
-        if not stream.going and stream.reads > 1 and stream.length <= LONGEST_VALUE:
+        """The reader has jumped away from the stream: how long are values, which are read in small reads, here?"""
+        if not stream.going and stream.reads > 1 and stream.length <= LONGEST_VALUE and stream.largest <= SMALL_READ:
             self._values.append(-(-stream.length // BLOCK) * BLOCK)
 
     def _retire(self, stream: Stream) -> None:

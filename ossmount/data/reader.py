@@ -19,25 +19,26 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from ossmount.config import DataConfig
-from ossmount.data.blocks import BLOCK
+from ossmount.data.blocks import BLOCK, aligned
 from ossmount.data.budget import Budget
 from ossmount.data.failures import Failures
 from ossmount.data.holding import hold
 from ossmount.data.interface import PrefetchDone, ReadDone
 from ossmount.data.look_ahead import LookAhead
-from ossmount.data.page_cache import PAGE, PageCache
+from ossmount.data.page_cache import PageCache
 from ossmount.data.pages import Account, Page, PendingRead, Transfer
 from ossmount.data.planning import Planning
 from ossmount.data.readahead import Plan, Stream
 from ossmount.data.slab import Slab
 from ossmount.data.transfers import Range, Transfers
-from ossmount.errors import Changed, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
+from ossmount.errors import Changed, Corrupted, Damaged, DeadlineExceeded, InvalidArgument, NotFound, OssMountError
 from ossmount.model import Version
 from ossmount.oss.interface import Fetcher, PageStorer
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
 MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
+GONE = (Changed, NotFound, Corrupted)  # failures after which nothing of the version is kept, and nothing tried again
 JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
 
 
@@ -51,12 +52,19 @@ class ObjectReader:
         config: DataConfig,
         clock: Callable[[], float] = time.monotonic,
         storer: PageStorer | None = None,
+        at_once: Callable[[Version], memoryview | None] | None = None,
+        damaged: Callable[[Version, OssMountError], None] = lambda version, error: None,
     ) -> None:
+        """at_once: all of a small object where that needs no waiting, valid until the next call. damaged: told of what stayed
+        damaged, before the reads that fail for it are answered.
+        """
         self._cache = PageCache(slab, kernel_keeps=config.kernel_keeps)
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
+        self._at_once = at_once
         self._failures = Failures(clock)
+        self._damaged = damaged
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
         self._pumping = self._pump_again = False
@@ -72,7 +80,8 @@ class ObjectReader:
             return
         page = self._cache.page(version, offset)
         if page is None or end > page.end or (page.transfer is not None and end > page.transfer.received):
-            self._miss(version, offset, end, done)
+            if page is not None or offset or end > WHOLE or end < version.size or not self._answer_at_once(version, done):
+                self._miss(version, offset, end, done)
             return
         self._counts["hits"] += 1
         self._answer([page], offset, end, done)
@@ -137,6 +146,14 @@ class ObjectReader:
 
     # -- answering ----------------------------------------------------------------------------------------------------
 
+    def _answer_at_once(self, version: Version, done: ReadDone) -> bool:
+        """Answers a read of all of a small object without memory of ours, where that can be."""
+        if self._at_once is None or (data := self._at_once(version)) is None:
+            return False
+        self._counts["misses"] += 1
+        done((data,))
+        return True
+
     def _answer(self, pages: list[Page], offset: int, end: int, done: ReadDone, held: bool = False) -> None:
         """Sends the bytes from offset to end, which lie in the pages; `held`: these are the read's own holds."""
         cache = self._cache
@@ -177,7 +194,7 @@ class ObjectReader:
     # -- misses -------------------------------------------------------------------------------------------------------
 
     def _miss(self, version: Version, offset: int, end: int, done: ReadDone) -> None:
-        start, stop = _aligned(offset, end, version.size)
+        start, stop = aligned(offset, end, version.size)
         if stop - start > self._cache.size:
             done(InvalidArgument(f"a read of {end - offset} bytes with a memory limit of {self._cache.size}"))
             return
@@ -197,7 +214,7 @@ class ObjectReader:
         elif version.size > ALWAYS_WHOLE:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
-                more = self._extended(read, gaps, plan)
+                more = self._planning.extended(version, end, gaps, plan)
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):
@@ -213,26 +230,12 @@ class ObjectReader:
         small = version.size <= WHOLE and (offset == 0 or version.size <= ALWAYS_WHOLE)
         return small and not self._cache.has(version)
 
-    def _extended(self, read: PendingRead, gaps: list[Range], plan: Plan) -> list[Range]:
-        """The gaps, the last of them as long as the plan says, where one fetch serves better than two."""
-        version = read.version
-        start, stop = gaps[-1]
-        if stop < read.end:
-            return gaps
-        extend = plan.extend
-        if plan.windows and plan.windows[0][0] == stop and plan.windows[0][1] - stop <= PAGE:
-            extend = plan.windows[0][1]
-        _, beyond = self._cache.find(version, stop, _aligned(stop, extend, version.size)[1])
-        if not beyond or beyond[0][0] != stop:
-            return gaps
-        return [*gaps[:-1], (start, beyond[0][1])]
-
     def _begin(self, read: PendingRead, pages: list[Page], gaps: list[Range], plan: Plan | None) -> bool:
         """Fetches the gaps and makes the read wait; False, with nothing changed, when there is no room for them."""
         cache, version = self._cache, read.version
         for page in pages:
             cache.hold(page)
-        started = self._transfers.prepare(version, gaps, True, _aligned(read.offset, read.end, version.size)[1] if plan else 0)
+        started = self._transfers.prepare(version, gaps, True, aligned(read.offset, read.end, version.size)[1] if plan else 0)
         if started is None:
             for page in pages:
                 cache.release(page)
@@ -293,7 +296,7 @@ class ObjectReader:
             self._pumping = False
 
     def _resume(self, read: PendingRead) -> bool:
-        pages, gaps = self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))
+        pages, gaps = self._cache.find(read.version, *aligned(read.offset, read.end, read.version.size))
         if (failure := self._recent_failure(read.version, gaps)) is not None:
             read.waiting = -1
             read.done(failure)
@@ -305,7 +308,7 @@ class ObjectReader:
 
         The pages that it needs only a part of take that room; without them its own bytes fit.
         """
-        for page in self._cache.find(read.version, *_aligned(read.offset, read.end, read.version.size))[0]:
+        for page in self._cache.find(read.version, *aligned(read.offset, read.end, read.version.size))[0]:
             self._cache.drop(page)
         return self._resume(read)
 
@@ -320,7 +323,7 @@ class ObjectReader:
 
     def _fetch_window(self, version: Version, start: int, end: int, account: Account) -> bool:
         """Fetches what is missing of the window; False when there is no room for it."""
-        _, gaps = self._cache.find(version, *_aligned(start, end, version.size))
+        _, gaps = self._cache.find(version, *aligned(start, end, version.size))
         if not gaps:
             return True
         if self._queue:
@@ -353,7 +356,12 @@ class ObjectReader:
             self._pump()
 
     def _ended(self, transfer: Transfer, reads: list[PendingRead], error: OssMountError | None) -> None:
-        if isinstance(error, (Changed, NotFound)):
+        if isinstance(error, Corrupted):  # what was given out before must not be all that anybody hears of it
+            self._failures.condemn(transfer.version, error)
+            reads = list(dict.fromkeys([*reads, *self._transfers.abandon(transfer.version)]))
+        if isinstance(error, Damaged):
+            self._damaged(transfer.version, error)
+        if isinstance(error, GONE):
             self._look_ahead.forget(transfer.version)
             self._planning.forget(transfer.version)
         try:
@@ -372,7 +380,7 @@ class ObjectReader:
         for read in waiting:
             self._give_up(read)
             late = self._clock() - read.since > JOINED_EARLY
-            if transfer.started_by_demand or read.retried or late or isinstance(error, (Changed, NotFound)):
+            if transfer.started_by_demand or read.retried or late or isinstance(error, GONE):
                 self._failures.remember(read.version, read.offset, read.end, error)
             else:
                 again.append(read)
@@ -386,8 +394,3 @@ class ObjectReader:
                     defect = defect or failure
         if defect is not None:
             raise defect
-
-
-def _aligned(start: int, end: int, size: int) -> Range:
-    """The range in whole blocks, cut at the end of the object."""
-    return start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, size)

@@ -82,6 +82,15 @@ class Transfers:
             if transfer.version == version:
                 self.cancel(transfer)
 
+    def abandon(self, version: Version) -> list[PendingRead]:
+        """Takes away the reads that wait for what is under way of a version."""
+        taken: dict[PendingRead, None] = {}
+        for transfer in self.under_way:
+            if transfer.version == version:
+                taken.update(dict.fromkeys([read for _, read in transfer.waiters if read.waiting > 0]))
+                transfer.waiters = []
+        return list(taken)
+
     def reclaim(self, size: int) -> None:
         """Cancels what is fetched ahead with nobody waiting, the latest first, until so many bytes will come free."""
         for transfer in list(reversed(self.under_way)):

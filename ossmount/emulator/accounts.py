@@ -31,6 +31,7 @@ class Accounts:
 
     def __init__(self, *, anonymous: bool = False) -> None:
         self.anonymous = anonymous
+        self.ahead = 0.0  # seconds that the server's clock is ahead of this machine's
         self._lock = threading.Lock()
         self._accounts: dict[str, Account] = {}
 
@@ -44,6 +45,10 @@ class Accounts:
     def remove(self, access_key_id: str) -> None:
         with self._lock:
             self._accounts.pop(access_key_id, None)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock."""
+        return time.time() + self.ahead
 
     def check(self, request: Request, *, public: bool = False) -> None:
         """Raises OssError unless the request is signed rightly, or unsigned where that is allowed (public)."""
@@ -92,7 +97,7 @@ class Accounts:
             raise OssError("InvalidAccessKeyId", details=details)
         if not hmac.compare_digest(account.security_token.encode(), token.encode()):
             raise OssError("InvalidSecurityToken", details=details)
-        if time.time() >= account.expires:
+        if self.now() >= account.expires:
             raise OssError("SecurityTokenExpired", details=details)
         return account
 
@@ -104,7 +109,7 @@ class Accounts:
             sent = parsedate_to_datetime(date).timestamp()
         except (TypeError, ValueError):
             raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from None
-        _check_clock(sent)
+        self._check_clock(sent)
         to_sign = signature.v1_string(request, date)
         _compare(signature.v1_signature(account.access_key_secret, to_sign), given, account, to_sign.decode("latin-1"))
 
@@ -116,7 +121,7 @@ class Accounts:
         to_sign = signature.v1_string(request, expires)
         expected = signature.v1_signature(account.access_key_secret, to_sign)
         _compare(expected, request.query["Signature"], account, to_sign.decode("latin-1"))
-        if time.time() >= int(expires):
+        if self.now() >= int(expires):
             raise OssError("AccessDenied", "Request has expired.", details={"Expires": expires})
 
     def _check_v4(self, request: Request, fields: dict[str, str], date: str, *, presigned: bool) -> None:
@@ -128,9 +133,9 @@ class Accounts:
         expected = signature.v4_signature(account.access_key_secret, scope, to_sign)
         if presigned:
             _compare(expected, fields["Signature"], account, to_sign)
-            _check_expiry(sent, request.query.get("x-oss-expires", ""))
+            self._check_expiry(sent, request.query.get("x-oss-expires", ""))
         else:
-            _check_clock(sent)
+            self._check_clock(sent)
             _compare(expected, fields.get("Signature", ""), account, to_sign)
 
     def _check_s3(self, request: Request, fields: dict[str, str], date: str, *, presigned: bool) -> None:
@@ -145,10 +150,20 @@ class Accounts:
         expected = signature.s3_signature(account.access_key_secret, scope, to_sign)
         if presigned:
             _compare(expected, fields["Signature"], account, to_sign)
-            _check_expiry(sent, request.query.get("X-Amz-Expires", ""))
+            self._check_expiry(sent, request.query.get("X-Amz-Expires", ""))
         else:
-            _check_clock(sent)
+            self._check_clock(sent)
             _compare(expected, fields.get("Signature", ""), account, to_sign)
+
+    def _check_clock(self, sent: float) -> None:
+        if abs(self.now() - sent) > MAX_SKEW:
+            raise OssError("RequestTimeTooSkewed", details={"MaxAllowedSkewMilliseconds": str(MAX_SKEW * 1000)})
+
+    def _check_expiry(self, sent: int, seconds: str) -> None:
+        if not seconds.isdecimal():
+            raise OssError("InvalidArgument", "The expiry of the URL is malformed.")
+        if self.now() >= sent + int(seconds):
+            raise OssError("AccessDenied", "Request has expired.")
 
 
 def _fields(authorization: str) -> dict[str, str]:
@@ -172,18 +187,6 @@ def _iso_time(date: str) -> int:
         return calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         raise OssError("AccessDenied", "OSS authentication requires a valid Date.") from None
-
-
-def _check_clock(sent: float) -> None:
-    if abs(time.time() - sent) > MAX_SKEW:
-        raise OssError("RequestTimeTooSkewed", details={"MaxAllowedSkewMilliseconds": str(MAX_SKEW * 1000)})
-
-
-def _check_expiry(sent: int, seconds: str) -> None:
-    if not seconds.isdecimal():
-        raise OssError("InvalidArgument", "The expiry of the URL is malformed.")
-    if time.time() >= sent + int(seconds):
-        raise OssError("AccessDenied", "Request has expired.")
 
 
 def _compare(expected: str, given: str, account: Account, to_sign: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from socket import SO_LINGER, SOL_SOCKET
 from typing import NamedTuple
 
@@ -17,6 +20,7 @@ from ossmount.emulator.documents import error_document
 from ossmount.emulator.errors import OssError
 from ossmount.emulator.faults import Faults, Plan
 from ossmount.emulator.journal import Entry, Journal
+from ossmount.emulator.lies import falsify
 from ossmount.emulator.message import Disconnected, FileRange, Message, Receive, Request, Response, Scope, Send, parse
 from ossmount.emulator.store import Store
 from ossmount.emulator.values import CHUNK
@@ -29,6 +33,11 @@ _log = logging.getLogger(__name__)
 _NO_LINGER = struct.pack("ii", 1, 0)  # close() sends RST
 _PATIENCE = 0.25  # seconds after which a pause looks whether the client is still there
 _SLICE = 16 << 10  # bytes that are sent at once where the bandwidth is limited
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class Call(NamedTuple):
@@ -158,6 +167,7 @@ class Application:
             request.etag = plan.etag
             request.ignore_conditions = plan.ignore_conditions
             response = await call.handler(self._store, request)
+            falsify(response, plan)
         except OssError as error:
             response = _error_response(error, entry, host)
         except Disconnected:
@@ -167,6 +177,7 @@ class Application:
             response = _error_response(OssError("InternalError"), entry, host)
         response.headers["x-oss-request-id"] = entry.request_id
         response.headers["server"] = "AliyunOSS"
+        response.headers["date"] = _date(int(self._accounts.now()))
         if request.s3:
             response.headers = {
                 ("x-amz-" + name[6:] if name.startswith("x-oss-meta-") else name): value
@@ -195,7 +206,7 @@ class Application:
             entry.status = response.status
             headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
             if response.status not in (204, 304):
-                headers.append((b"content-length", str(response.length).encode()))
+                headers.append((b"content-length", str(response.length + plan.longer).encode()))
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             if request.method == "HEAD":
                 await send(_body_message(b""))
@@ -221,6 +232,8 @@ class Application:
         """Sends as much of the body as the faults let through; whether that is all."""
         length = response.length
         ends_at = plan.ends_at
+        if plan.longer < 0 and ends_at is None:
+            length += plan.longer
         wanted = length if ends_at is None else min(length, ends_at)
         step = _SLICE if plan.bandwidth else CHUNK
         began = asyncio.get_running_loop().time()
@@ -232,7 +245,7 @@ class Application:
                 await self._pause(request, due - asyncio.get_running_loop().time())
             entry.sent += len(data)
             await send(_body_message(data, more=True))
-        return ends_at is None or ends_at >= length
+        return (ends_at is None or ends_at >= length) and plan.longer <= 0
 
     async def _pause(self, request: Request, seconds: float) -> None:
         """Sleeps. Raises Disconnected when the client has gone meanwhile."""
@@ -251,7 +264,8 @@ class Application:
             transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             transport.abort()
         else:
-            transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
+            with contextlib.suppress(OSError):  # the client was quicker
+                transport.write_eof()  # close() alone sends no FIN where a forked child holds the descriptor too
             transport.close()
 
 

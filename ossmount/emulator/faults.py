@@ -42,6 +42,12 @@ class Fault:
     corrupt_at: int | None = None  # one byte is another one; checksums in the headers stay as they were
     hang: bool = False  # no answer, the connection stays open
     hang_after: int | None = None  # nothing more behind so many bytes of the body
+    flip_at: int | None = None  # this byte of the object is another one, in whichever range it is sent
+    body: bytes | None = None  # the object's bytes are said to be these, cut as the range is; headers stay as they were
+    crc64: int | None = None  # x-oss-hash-crc64ecma is said to be this
+    no_crc64: bool = False  # and here it is missing
+    longer: int = 0  # Content-Length is so many bytes more than the body has (fewer: the body is cut there as well)
+    range_shift: int = 0  # Content-Range names bytes so many further on than those that are sent
     etag: str = ""  # the object's ETag is said to be this one, for If-Match too
     ignore_conditions: bool = False  # If-Match and its like are not looked at
 
@@ -135,6 +141,12 @@ class Plan:
         self.truncate_after = _first(faults, lambda fault: fault.truncate_after)
         self.hang_after = _first(faults, lambda fault: fault.hang_after)
         self.corrupt_at = _first(faults, lambda fault: fault.corrupt_at)
+        self.flip_at = _first(faults, lambda fault: fault.flip_at)
+        self.body = _first(faults, lambda fault: fault.body)
+        self.crc64 = _first(faults, lambda fault: fault.crc64)
+        self.no_crc64 = any(fault.no_crc64 for fault in faults)
+        self.longer = _first(faults, lambda fault: fault.longer or None) or 0
+        self.range_shift = _first(faults, lambda fault: fault.range_shift or None) or 0
         self.etag = _first(faults, lambda fault: fault.etag or None) or ""
         self.ignore_conditions = any(fault.ignore_conditions for fault in faults)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ossmount.config import FilesystemConfig
 from ossmount.data.interface import Reader
-from ossmount.errors import Changed, InvalidArgument, IsDirectory, NameTooLong, NotFound, OssMountError, StaleNode
+from ossmount.errors import Changed, Corrupted, InvalidArgument, IsDirectory, NameTooLong, NotFound, OssMountError, StaleNode
 from ossmount.filesystem import xattrs
 from ossmount.filesystem.ahead.targets import LARGEST
 from ossmount.filesystem.attributes import AttributeMaker
@@ -55,6 +55,12 @@ class Filesystem:
                 self._kernel.invalidate_entry(parent, name)
             self._kernel.invalidate_node(node)
 
+    def drop(self, version: Version) -> None:
+        """What was read of the version is not to be believed: the kernel must forget it."""
+        found = self._namespace.file(version.key)
+        if found is not None and (found.etag, found.size) == (version.etag, version.size):
+            self._forget_pages(found.id)
+
     def lookup(self, parent: int, name: bytes) -> Soon[Entry]:
         if len(name) > NAME_MAX:
             raise NameTooLong(f"a name of {len(name)} bytes; at most {NAME_MAX} are possible")
@@ -91,9 +97,13 @@ class Filesystem:
         version = Version(found.key, found.etag, found.size)
 
         def answer(result: Sequence[memoryview] | OssMountError) -> None:
-            if isinstance(result, Changed | NotFound):
+            if not isinstance(result, OssMountError):
+                done(result)
+            elif isinstance(result, (Changed, NotFound)):
                 self._gone(found, version, result, done)
             else:
+                if isinstance(result, Corrupted):
+                    self._forget_pages(found.id)
                 done(result)
 
         self._reader.read(version, offset, size, answer)
@@ -125,6 +135,10 @@ class Filesystem:
             return self._entries(await known)
         except NotFound as gone:
             raise _no_end(gone) from gone
+
+    def _forget_pages(self, node: int) -> None:
+        if self._kernel is not None:
+            self._kernel.invalidate_node(node)
 
     def _gone(self, node: Node, version: Version, failure: OssMountError, done: ReadDone) -> None:
         """The version that a READ wants is gone: its names are invalidated first, so that the next open() sees the new one."""

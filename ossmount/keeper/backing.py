@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _OPEN = 0x4010E501  # FUSE_DEV_IOC_BACKING_OPEN, _IOW(229, 1, struct fuse_backing_map)
 _CLOSE = 0x4004E502  # FUSE_DEV_IOC_BACKING_CLOSE, _IOW(229, 2, uint32_t)
@@ -39,6 +39,14 @@ class Backings:
 
     def __repr__(self) -> str:
         return f"<Backings {sorted(self.numbers)}>"
+
+    def serve(self, device: int, message: dict[str, object], descriptors: list[int], answer: Callable[..., None]) -> None:
+        """One message of a daemon, back or unback; device: -1 when it is not to be heard any more."""
+        if message["kind"] == "back":
+            backing, error = self.open(device, descriptors)
+            answer("backed", number=message["number"], backing=backing, error=error)
+        elif device >= 0:
+            self.close(device, int(str(message["backing"])))
 
     def open(self, device: int, descriptors: list[int]) -> tuple[int, int]:
         """For a file, whose descriptor is closed: its number, and the errno if there is none (else 0)."""

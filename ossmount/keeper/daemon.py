@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 
-from ossmount.keeper import wire
+from ossmount.keeper import elsewhere, wire
 from ossmount.keeper.plan import Plan, memory_file
+from ossmount.keeper.report import log
 
 SILENT = 10.0  # seconds without a heartbeat after which a daemon counts as dead
+DUMPING = 1.0  # seconds that a daemon which counts as dead has to write down what it was doing
 HALF_DEAD = 2.0  # seconds without a heartbeat between looks at whether its main thread has ended
 STARTING = 60.0  # seconds from its start until a daemon serves; it lists nothing for that
 HURRY = 10  # how much nicer than others the machine is to a daemon for which all readers wait, until it is built
@@ -22,9 +25,9 @@ _SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signa
 class Daemon:
     """States: it was started; it is `prepared`; it is `serving`; it has `left`, or was `killed`; it has ended."""
 
-    def __init__(self, pid: int, connection: socket.socket, role: str, plan: Plan) -> None:
+    def __init__(self, pid: int, connection: socket.socket, role: str, plan: Plan, *, pidfd: int = -1) -> None:
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid) if pidfd < 0 else pidfd
         self.connection = connection
         self.role = role
         self.plan = plan
@@ -32,6 +35,7 @@ class Daemon:
         self.prepared = False
         self.serving = False
         self.left = 0.0  # when
+        self.condemned = 0.0  # when: it is to write down its state, and is killed then
         self.killed = 0.0  # when
         self.why = ""  # what it says of its own end
 
@@ -56,8 +60,24 @@ class Daemon:
             self.killed = time.monotonic()
             self.signal(signal.SIGKILL)
 
+    def condemn(self, why: str) -> None:
+        """Counts it as dead: it is killed soon, and may write down its stacks and its state before (ossmount.daemon.dump)."""
+        if not self.condemned and not self.killed:
+            self.condemned, self.why = time.monotonic(), why
+            log(f"daemon {self.pid} {why}, its state is {self.state()}: what it does follows, and it is killed", "ERROR")
+            self.signal(signal.SIGUSR2)
+
+    def kill_if_dead(self, now: float) -> None:
+        if self.condemned:
+            if now >= self.condemned + DUMPING:
+                self.kill()
+        elif not self.killed and (why := self.trouble(now)):
+            self.condemn(why)
+
     def due(self) -> float:
         """When to ask for trouble() again, if it does not move before."""
+        if self.condemned and not self.killed:
+            return self.condemned + DUMPING
         if self.left:
             return self.left + CLOSING
         if self.killed:
@@ -68,23 +88,24 @@ class Daemon:
     def trouble(self, now: float) -> str:
         """Why it counts as dead though it has not ended; "" when it does not."""
         if self.left:
-            return f"left, and did not end within {CLOSING:g} s" if now >= self.due() else ""
+            return f"left, and did not end within {CLOSING:g} s" if now >= self.left + CLOSING else ""
         if now >= self.beat + SILENT:
             return f"gave no sign of life for {SILENT:g} s"
         if now >= self.due():
             self._looked = now
-            if now >= self.beat + HALF_DEAD and self._is_zombie():
+            if now >= self.beat + HALF_DEAD and self.state()[0] in "ZX":
                 return "has ended, but a thread of it is held in the kernel"
             if not (self.serving or self.prepared) and now >= self.started + STARTING:
                 return f"did not serve within {STARTING:g} s"
         return ""
 
-    def _is_zombie(self) -> bool:
+    def state(self) -> str:
+        """Of its main thread, as /proc/PID/status has it: "S (sleeping)", "T (stopped)", "D (disk sleep)"…"""
         try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-        except OSError:
-            return True
+            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
+                return next(line.partition(":")[2].strip() for line in file if line.startswith("State:"))
+        except (OSError, StopIteration):
+            return "X (gone)"
 
     def reap(self) -> str:
         """After its end: how it ended, as text. Closes what the keeper has of it."""
@@ -93,30 +114,28 @@ class Daemon:
         try:
             _, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
-            return "has ended"  # it is not ours: this keeper was started by it
+            return "has ended"  # it is not our child: this keeper was started by it, or it lives in another container
         code = os.waitstatus_to_exitcode(status)
         return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
 
 
 def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
-    """Starts a daemon. Raises OSError. oom_score_adj: its own, where the keeper has a lower one ("" where it has not)."""
+    """Starts a daemon. Raises OSError, NoStarter among them. oom_score_adj: its own, where the keeper has a lower one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report = plan.report if role == wire.FIRST else -1
     handed = [theirs.fileno(), *(fd for fd in (report, *plan.inherited) if fd >= 0 and role == wire.FIRST)]
     order = memory_file("ossmount-order", plan.order)
+    words = [*plan.argv, str(report), str(theirs.fileno())]
+    pidfd = -1
     try:
-        for descriptor in handed:
-            os.set_inheritable(descriptor, True)
-        words = [*plan.argv, str(report), str(theirs.fileno())]
-        environment = {**os.environ, **plan.environment}
-        actions = [(os.POSIX_SPAWN_DUP2, order, 0)]
-        pid = os.posix_spawn(words[0], words, environment, file_actions=actions, setsid=True, setsigdef=_SIGNALS, setsigmask=())
+        if plan.starter:
+            pid, pidfd = elsewhere.start(plan.starter, words, plan.environment, {0: order, **{fd: fd for fd in handed}})
+        else:
+            pid = start(words, {**os.environ, **plan.environment}, {0: order, **{fd: fd for fd in handed}})
     except BaseException:
         ours.close()
         raise
     finally:
-        for descriptor in handed:
-            os.set_inheritable(descriptor, False)
         os.close(order)
         theirs.close()
     ours.setblocking(False)
@@ -124,7 +143,13 @@ def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
         write_oom_score_adj(pid, oom_score_adj)
     if role == wire.SUCCESSOR:
         _hurry(pid)
-    return Daemon(pid, ours, role, plan)
+    return Daemon(pid, ours, role, plan, pidfd=pidfd)
+
+
+def start(words: list[str], environment: Mapping[str, str], places: Mapping[int, int]) -> int:
+    """A process in a session of its own, with descriptors of ours at these numbers; its pid. Raises OSError."""
+    moves = [(os.POSIX_SPAWN_DUP2, descriptor, place) for place, descriptor in places.items()]
+    return os.posix_spawn(words[0], words, environment, file_actions=moves, setsid=True, setsigdef=_SIGNALS, setsigmask=())
 
 
 def _hurry(pid: int) -> None:

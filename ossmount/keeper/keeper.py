@@ -13,21 +13,23 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
 
-from ossmount.keeper import kernel, wire
+from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
+from ossmount.keeper.elsewhere import AGAIN, NoStarter
+from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
+from ossmount.keeper.signals import STOP_SIGNALS, catch
 
 LEAVING = 3.0  # seconds to leave the connection to a replacement
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)  # seconds before the next try, after so many daemons that died before they served
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
+STOPPING = 45.0  # seconds from the first of them until a daemon that has not ended is killed
 
 
 class Keeper:
@@ -51,16 +53,20 @@ class Keeper:
         self._died = False  # the last one did not leave
         self._deaths = 0
         self._restarts = 0
+        self._awaited = False  # whether a starter is waited for
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
         self._stops = 0
+        self._stopped = 0.0  # when that was first asked for
+        self._mounted = ""  # the device number of the mount
         self._client: Client | None = None  # who asked for a restart and waits for its end
         self._exit_code: int | None = None
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._report = Report(plan, self._watch)
+        self._notify = Notify(os.environ if plan.greeting else {})
         self._control = Control(f"{plan.socket}{os.getpid()}.sock", self._watch, self._serve)
-        self._catch_signals()
+        catch(self._watch, self._signalled)
 
     # -- the loop
 
@@ -94,6 +100,8 @@ class Keeper:
             dues.append(self._leaving + LEAVING)
         if self._next:
             dues.append(self._next)
+        if self._stops and self._current is not None and not self._current.condemned:
+            dues.append(self._stopped + STOPPING)
         return min(dues, default=None)
 
     def _look_at_the_time(self, due: float | None) -> None:
@@ -101,29 +109,24 @@ class Keeper:
         for daemon in (self._current, self._coming):
             if daemon is None:
                 continue
-            if due is not None and now > due + HALF_DEAD:
+            if due is not None and now > due + HALF_DEAD and not daemon.condemned:
                 daemon.beat = now  # we did not run ourselves (a frozen cgroup): its silence says nothing
             if daemon.killed:
                 if now >= daemon.due():
                     self._gone(daemon, "was killed and is still held in the kernel")
                     self._past.append(daemon)
             else:
-                _kill_if_dead(daemon, now)
+                daemon.kill_if_dead(now)
         for daemon in self._past:
-            _kill_if_dead(daemon, now)
+            daemon.kill_if_dead(now)
+        if self._stops and self._current is not None and now >= self._stopped + STOPPING:
+            self._current.condemn(f"did not end within {STOPPING:g} s")
         if self._leaving and self._current is not None and now >= self._leaving + LEAVING:
             log(f"daemon {self._current.pid} does not leave: it is killed", "WARNING")
             self._leaving = 0.0
             self._current.kill()
         if self._next and now >= self._next:
-            self._start_successor()
-
-    # -- daemons
-
-    def start(self) -> None:
-        """Starts the daemon that mounts. Raises OSError."""
-        self._current = self._spawn(self._plan, wire.FIRST)
-        self._report.handed_on(self._plan)
+            self.start()
 
     def adopt(self, daemon: Daemon, device: int, agreement: object, backings: Backings, *, serving: bool) -> None:
         """Keeps a daemon that runs already: the one that started this keeper."""
@@ -133,6 +136,7 @@ class Keeper:
 
     def _spawn(self, plan: Plan, role: str) -> Daemon:
         daemon = spawn(plan, role, self._own_oom)
+        self._awaited = False
         self._introduce(daemon)
         return daemon
 
@@ -144,15 +148,16 @@ class Keeper:
             keeper=os.getpid(),
             socket=self._control.path,
             role=daemon.role,
-            agreement=self._agreement,
-            after_death=self._died,
-            deaths=self._deaths,
-            restarts=self._restarts,
-            backings=[*self._backings.numbers],
             nice=os.getpriority(os.PRIO_PROCESS, 0),
+            **self._inheritance(),
         )
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
         self._watch(daemon.pidfd, lambda: self._reap(daemon))
+
+    def _inheritance(self) -> dict[str, object]:
+        """What a daemon has from those before it."""
+        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
+        return {"agreement": self._agreement, "after_death": self._died, **counts}
 
     def _hear(self, daemon: Daemon) -> None:
         """Takes all messages that there are."""
@@ -165,6 +170,8 @@ class Keeper:
                 self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
                 return
             daemon.beat = time.monotonic()
+            if daemon is self._current and daemon.serving:
+                self._notify.alive(daemon.beat)
             reap_orphans({one.pid for one in (self._current, self._coming, *self._past) if one is not None})
             message, descriptors = received
             self._take(daemon, message, descriptors)
@@ -176,14 +183,17 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
+            self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
             self._answer(pid=daemon.pid)
+            self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
             self._replace()
         elif kind == "refused":
             daemon.why = str(message["message"])
         elif kind in ("back", "unback"):
-            self._serve_backing(daemon, message, descriptors)
+            # One that serves no more is not heard: its successor has counted the numbers.
+            self._backings.serve(self._device if daemon is self._current else -1, message, descriptors, daemon.tell)
         elif kind == "left" and daemon is self._current:
             daemon.left = time.monotonic()
             self._past.append(daemon)
@@ -192,15 +202,6 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
-
-    def _serve_backing(self, daemon: Daemon, message: dict[str, object], descriptors: list[int]) -> None:
-        """One that serves no more is not heard: its successor has counted the numbers."""
-        device = self._device if daemon is self._current else -1
-        if message["kind"] == "back":
-            backing, error = self._backings.open(device, descriptors)
-            daemon.tell("backed", number=message["number"], backing=backing, error=error)
-        elif device >= 0:
-            self._backings.close(device, int(str(message["backing"])))
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -248,27 +249,42 @@ class Keeper:
             self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
         if self._coming is not None:
             self._replace()
-        elif self._tries < len(PAUSES):
+        else:
+            self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
+
+    def _try_again(self, why: str) -> None:
+        """After a pause; why: what is said when it was tried often enough."""
+        if self._device >= 0 and self._tries < len(PAUSES):
             self._next = time.monotonic() + PAUSES[self._tries]
         else:
-            self._fail(f"{self._tries} daemons in a row died before they served; the last one {how}")
+            self._fail(why)
 
-    def _start_successor(self) -> None:
-        """On the same device; what was in hand comes once more."""
+    def start(self) -> None:
+        """The first daemon, which mounts; or the next one on the same device, for which what was in hand comes once more."""
         self._next = 0.0
-        kernel.resend(self._device)
         try:
-            self._current = self._spawn(self._plan, wire.SUCCESSOR)
+            if self._device < 0:
+                self._current = self._spawn(self._plan, wire.FIRST)
+                self._report.handed_on(self._plan)
+            else:
+                kernel.resend(self._device)
+                self._current = self._spawn(self._plan, wire.SUCCESSOR)
+        except NoStarter as error:
+            # Its container is being replaced, which may take long and says nothing against the next daemon.
+            if not self._awaited:
+                log(f"no daemon can be started yet: {error}", "WARNING")
+            self._awaited = True
+            self._next = time.monotonic() + AGAIN
         except OSError as error:
             self._tries += 1
             log(f"no daemon can be started: {error}", "ERROR")
-            if self._tries < len(PAUSES):
-                self._next = time.monotonic() + PAUSES[self._tries]
-            else:
-                self._fail(f"no daemon can be started: {error}")
+            self._try_again(f"no daemon can be started: {error}")
 
     def _fail(self, why: str) -> None:
         """No more tries: whoever reads is told so, until the mount is taken away or `ossmount restart` helps."""
+        if self._device < 0:
+            self._finish(self._report.finish())
+            return
         self._failed = why
         self._answer(error=why)
         log(f"the mount has failed: {why}. All requests fail with EIO from now on", "ERROR")
@@ -278,8 +294,6 @@ class Keeper:
     def _refuse(self) -> None:
         if not kernel.refuse(self._device, errno.EIO):
             self._finish(1)
-
-    # -- restart
 
     def _serve(self, request: dict[str, object], client: Client) -> None:
         """The commands of the control socket."""
@@ -353,42 +367,33 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        counts = {"deaths": self._deaths, "restarts": self._restarts, "backings": [*self._backings.numbers]}
-        daemon.tell("take", (self._device,), agreement=self._agreement, after_death=self._died, **counts)
+        daemon.tell("take", (self._device,), **self._inheritance())
 
     # -- signals, and the end
 
-    def _catch_signals(self) -> None:
-        """Whatever was inherited: a shell's background jobs start with SIGINT ignored."""
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        os.set_blocking(writing, False)
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda _number, _frame: None)
-        signal.set_wakeup_fd(writing)
-        self._watch(reading, lambda: self._stop(os.read(reading, 64)))
+    def _signalled(self, number: int) -> None:
+        if number in STOP_SIGNALS:
+            self._stop(number)
+        elif self._current is not None and self._current.serving:  # before, it would die of them
+            self._current.signal(number)
 
-    def _stop(self, numbers: bytes) -> None:
-        """The daemon takes the mount away; one that does not is killed at the third signal."""
-        for number in numbers:
-            self._stops += 1
-            if self._coming is not None:
-                self._coming.kill()
-            if self._current is None:
-                self._finish(0)
-            elif self._stops > PATIENCE:
-                self._current.kill()
-            else:
-                self._current.signal(number)
+    def _stop(self, number: int) -> None:
+        """The daemon takes the mount away; one that does not is killed at the third signal, or after a while."""
+        self._stops += 1
+        self._stopped = self._stopped or time.monotonic()
+        self._notify.stopping()
+        if self._coming is not None:
+            self._coming.kill()
+        if self._current is None:
+            self._finish(0)
+        elif self._stops > PATIENCE:
+            self._current.kill()
+        else:
+            self._current.signal(number)
 
     def _finish(self, code: int) -> None:
+        """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
+        if self._stops and not self._ended and self._mounted:
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach)
         self._exit_code = code
-
-
-def _kill_if_dead(daemon: Daemon, now: float) -> None:
-    trouble = "" if daemon.killed else daemon.trouble(now)
-    if trouble:
-        log(f"daemon {daemon.pid} {trouble}: it is killed", "ERROR")
-        daemon.why = trouble
-        daemon.kill()

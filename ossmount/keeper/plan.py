@@ -12,7 +12,7 @@ _LARGEST = 16 << 20  # bytes of a plan
 class Plan:
     """Not a dataclass, whose module alone would cost the keeper half a megabyte."""
 
-    __slots__ = ("argv", "environment", "greeting", "inherited", "order", "report", "socket")
+    __slots__ = ("argv", "detach", "environment", "greeting", "inherited", "mountpoint", "order", "report", "socket", "starter")
 
     def __init__(
         self,
@@ -24,6 +24,9 @@ class Plan:
         greeting: str = "",
         report: int = -1,
         inherited: Sequence[int] = (),
+        starter: str = "",
+        mountpoint: str = "",
+        detach: Sequence[Sequence[str]] = (),
     ) -> None:
         self.argv = list(argv)  # of a daemon, without the descriptors that follow
         self.order = order  # what the daemon reads on its stdin
@@ -32,13 +35,24 @@ class Plan:
         self.greeting = greeting  # what is printed when the mount is ready; "": it is reported to the command instead
         self.report = report  # the descriptor that the first daemon reports on
         self.inherited = list(inherited)  # further descriptors for the first daemon
+        self.starter = starter  # the socket of who starts the daemons in another container; "": they are our children
+        self.mountpoint = mountpoint  # as the mount table has it
+        self.detach = [list(words) for words in detach]  # commands that take the mount away, when no daemon does
 
     def __repr__(self) -> str:
         return f"<Plan {' '.join(self.argv[1:])}>"
 
     def changed(self, *, argv: Sequence[str], order: str, environment: Mapping[str, str]) -> Plan:
         """The plan of a restart."""
-        return Plan(argv=argv, order=order, socket=self.socket, environment={**self.environment, **environment})
+        return Plan(
+            argv=argv,
+            order=order,
+            socket=self.socket,
+            environment={**self.environment, **environment},
+            mountpoint=self.mountpoint,
+            detach=self.detach,
+            starter=self.starter,
+        )
 
     def write(self) -> int:
         """A memfd that holds it, readable from the beginning."""

@@ -62,6 +62,10 @@ class Namespace(Protocol):
         """The node as it is stored, without asking OSS; raises StaleNode."""
         ...
 
+    def file(self, key: bytes) -> Node | None:
+        """The object of a key as it is stored, without asking OSS; None when it is not known."""
+        ...
+
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         """The names behind `after` in byte order, some thousands at most; empty at the end."""
         ...

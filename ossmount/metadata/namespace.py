@@ -133,6 +133,9 @@ class TreeNamespace:
     def resolve(self, node: int) -> Node:
         return self._tree.resolve(node)
 
+    def file(self, key: bytes) -> Node | None:
+        return self._tree.file(key)
+
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self._tree.check_directory(node)
         rows = self._answers.names(node, after, math.inf, [])

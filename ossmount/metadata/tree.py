@@ -187,6 +187,18 @@ class Tree:
                 return None
         return found
 
+    def file(self, key: bytes) -> Node | None:
+        """The object of a key, without asking OSS; None when the store does not know it."""
+        parent = ROOT
+        *folders, name = key.removeprefix(self._root_prefix).split(b"/")
+        for folder in folders:
+            directory = self.children(parent, folder).directory
+            if directory is None:
+                return None
+            parent = directory.id
+        child = self.children(parent, name).file
+        return None if child is None else self.node(parent, name, child, directory=False)
+
     def shown_name(self, number: int) -> bytes:
         """The name that shows a node; raises StaleNode."""
         if number == ROOT:

@@ -6,26 +6,62 @@ from typing import Any
 
 from ossmount.exit_codes import MEANINGS, ExitCode
 from ossmount.options.declarations import GROUPS, OPTIONS
-from ossmount.options.option import Option
-from ossmount.options.rules import ALWAYS_SO
+from ossmount.options.declared.option import Option
+from ossmount.options.foreign import FOREIGN
+from ossmount.options.profiles import PROFILES
 
 HEAD = """# Configuration
 
 <!-- Written by `python -m ossmount.options.reference`; a test compares. Change ossmount/options/ instead. -->
 
-Every option of `ossmount mount` can be given in three ways, and each has one name in three spellings:
+Every option of `ossmount mount` has one name in four spellings. What stands further up goes before what stands below it:
 
 | where | spelling | example |
 |---|---|---|
 | command line | `--x-y VALUE` | `--memory-limit 512M` |
 | mount option | `-o x_y=VALUE`, several with commas | `-o memory_limit=512M,allow_other` |
 | environment | `OSSMOUNT_X_Y=VALUE` | `OSSMOUNT_MEMORY_LIMIT=512M` |
+| configuration file | `x_y = VALUE` (TOML) | `memory_limit = "512M"` |
+| profile | `--profile NAME` | `--profile training` |
+| default | | |
 
-The command line (in either spelling) goes before the environment. Two different values for one option on the command line
-are an error, and so is a name that does not exist. `ossmount status MOUNTPOINT` shows each value and where it came from.
+Two different values for one option on the command line (`--x-y` and `-o`) are an error, and so is a name that does not exist.
+`ossmount config show` shows what a mount would get and where each value comes from, `ossmount status MOUNTPOINT` what it has.
 
 Sizes are bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024). Times are seconds, or a number with `ms`, `s`, `m`,
 `h` or `d`; `inf` where it makes sense. Switches are true when they are named; `false` switches them off again.
+"""
+
+PROFILES_HEAD = """## Profiles
+
+A profile sets what nothing else sets. What is written for an option goes before it, and a value of a profile that would
+contradict what is written is left out.
+"""
+
+FILES = """## Configuration files
+
+`--config imagenet` reads `/etc/ossmount/imagenet.toml`, `--config ./mine.toml` that file. It holds options at the top level
+(no sections), and the source and the mountpoint where the command line shall not need to name them:
+
+```toml
+source = "oss://my-bucket/imagenet"
+mountpoint = "/mnt/imagenet"
+endpoint = "oss-cn-hangzhou-internal.aliyuncs.com"
+profile = "training"
+cache_dir = ["/nvme0/cache", "/nvme1/cache"]
+allow_other = true
+umask = "022"
+```
+
+`ossmount config init FILE` writes one with every option explained, `ossmount config check FILE` names everything that is wrong
+in one. Access keys and passwords are refused in it, relative paths too, and a file that everybody may write to.
+"""
+
+FOREIGN_HEAD = """## Names of other file systems
+
+They are understood behind `-o` (also as `-oattr_timeout=0-oentry_timeout=0` and `-oattr_timeout=3, -onegative_timeout=0`), and
+`ossmount config import FILE` makes a configuration file of JindoFuse's or ossfs 2.0's. What is ignored is said when mounting;
+what is always so changes nothing, and its opposite is refused.
 """
 
 CREDENTIALS = """## Where credentials come from
@@ -67,9 +103,26 @@ it. `OSSMOUNT_STATE_DIR` names another place; give it to all commands alike.
 def _row(option: Option[Any]) -> str:
     value = "" if option.is_switch else f"={option.unit.metavar}".replace("|", "\\|")
     default = option.default_text or "none"
-    names = [*(f"`-o {alias}`" for alias in option.aliases), *(f"`{variable}`" for variable in option.variables)]
-    also = f" Also accepted: {', '.join(names)}." if names else ""
+    also = f" Also accepted: {', '.join(f'`{variable}`' for variable in option.variables)}." if option.variables else ""
     return f"| `{option.name}{value}` | {default} | {option.help}{also} |"
+
+
+def _profiles() -> str:
+    rows = "\n".join(
+        f"| `{name}` | {profile.purpose} | {', '.join(f'`{key}={text}`' for key, text in profile.values.items())} |"
+        for name, profile in PROFILES.items()
+    )
+    return f"{PROFILES_HEAD}\n| profile | for | sets |\n|---|---|---|\n{rows}\n"
+
+
+def _foreign() -> str:
+    """Names with the same fate for the same reason share a row."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for name, one in FOREIGN.items():
+        meaning = f"`{one.option.name}`" if one.option is not None else one.why
+        rows.setdefault((one.system, f"{one.fate.value} | {meaning}"), []).append(f"`{name}`")
+    lines = "\n".join(f"| {', '.join(names)} | {system} | {rest} |" for (system, rest), names in rows.items())
+    return f"{FOREIGN_HEAD}\n| name | of | becomes | what, or why |\n|---|---|---|---|\n{lines}\n"
 
 
 def markdown() -> str:
@@ -78,12 +131,7 @@ def markdown() -> str:
     for group in GROUPS:
         rows = "\n".join(_row(option) for option in OPTIONS if option.group == group)
         parts.append(f"## {group}\n\n| option | default | meaning |\n|---|---|---|\n{rows}\n")
-    always = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in ALWAYS_SO.items())
-    parts.append(
-        "## Accepted behind -o because they are always so\n\n| name | meaning |\n|---|---|\n" + always + "\n\n"
-        "`rw`, `suid` and `dev` are refused.\n"
-    )
-    parts += [CREDENTIALS, STATE]
+    parts += [_profiles(), FILES, _foreign(), CREDENTIALS, STATE]
     codes = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in ExitCode)
     parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n")
     return "\n".join(parts)

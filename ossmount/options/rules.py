@@ -1,42 +1,27 @@
-"""Which names of other file systems are accepted or refused, and which options contradict each other."""
+"""Which options contradict each other."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Any
 
-from ossmount.options.credentials import ANONYMOUS, CREDENTIALS_FROM, NAMES_SOURCE, RAM_ROLE_ARN
 from ossmount.options.declarations import (
+    ANONYMOUS,
     CHANNEL,
     CLOSE_TO_OPEN,
+    CREDENTIALS_FROM,
     DIRECT_IO,
     MANIFEST,
     METADATA,
     METADATA_DIR,
     METADATA_SNAPSHOT,
+    NAMES_SOURCE,
     OPEN,
     PASSTHROUGH,
+    RAM_ROLE_ARN,
 )
-from ossmount.options.option import Option
+from ossmount.options.declared.option import Option
 
-#: Names behind -o that say what is always so; they are accepted and change nothing.
-ALWAYS_SO: dict[str, str] = {
-    "ro": "the mount is read-only",
-    "default_permissions": "the kernel checks the mode bits",
-    "nosuid": "set-user-id bits mean nothing",
-    "nodev": "there are no devices",
-    "noatime": "access times are not kept",
-    "kernel_cache": "the kernel keeps the pages of a file when it is opened again",
-    "auto_cache": "a changed object never meets the pages of its old version",
-    "readdirplus": "listings bring the attributes along",
-    "no_flock": "locks are the kernel's own; OSS is not asked",
-}
-#: Names behind -o that ask for what ossmount does not do.
-REFUSED: dict[str, str] = {
-    "rw": "ossmount mounts read-only; leave rw away",
-    "suid": "ossmount mounts with nosuid; leave suid away",
-    "dev": "ossmount mounts with nodev; leave dev away",
-}
 #: Options that cannot be set together, with what to do about it. A value of None means any value.
 CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...] = (
     (OPEN, "skip", CLOSE_TO_OPEN, True, "close_to_open needs to be asked at each open: use open=ask or leave open away"),

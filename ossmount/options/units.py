@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import shlex
@@ -15,6 +16,8 @@ from ossmount.options.places import ObjectPlace, parse_place
 
 T = TypeVar("T")
 
+CONFIG_DIRECTORY = Path("/etc/ossmount")  # of configuration files that are given by name
+
 _SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -26,10 +29,12 @@ class Unit(Generic[T]):
     metavar: str
     parse: Callable[[str], T]
     show: Callable[[T], str] = str
+    choices: tuple[str, ...] = ()  # all that there is, for shells that complete
+    names_files: bool = False  # shells complete paths then
 
 
 def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         raise ValueError("a size is a number of bytes, or one with K, M, G or T (powers of 1024): 512M")
     return int(float(match[1]) * (1 << _SIZES[match[2].upper()]))
@@ -103,6 +108,11 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def config_path(text: str) -> Path | None:
+    """The configuration file of that path or, where it is a name only, of that name."""
+    return CONFIG_DIRECTORY / f"{text}.toml" if re.fullmatch(r"[\w@-]+", text) else _path(text)
+
+
 def _command(text: str) -> tuple[str, ...]:
     """Words as a shell parts them; a program that is named by a path is found from any folder."""
     try:
@@ -153,6 +163,23 @@ def show_proxy(text: str) -> str:
     return f"{head.partition('://')[0]}://***@{tail}" if at else text
 
 
+def _address(text: str) -> str:
+    host, _, port = text.strip().rpartition(":")
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 0 < int(port) < 1 << 16:
+        raise ValueError("expected ADDRESS:PORT, or a PORT alone for the loopback interface: 127.0.0.1:9464")
+    try:
+        ipaddress.ip_address(host.strip("[]") or "127.0.0.1")
+    except ValueError:
+        raise ValueError(f"{host!r} is no IP address: 127.0.0.1:9464, 0.0.0.0:9464 or [::]:9464") from None
+    return f"{host or '127.0.0.1'}:{int(port)}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of a value of ADDRESS."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def show_optional(value: object) -> str:
     return "" if value is None else str(value)
 
@@ -166,12 +193,14 @@ SECONDS_OR_COMPUTED: Unit[float | None] = Unit("SECONDS", _seconds, lambda value
 POSITIVE_SECONDS: Unit[float] = Unit("SECONDS", _positive_seconds, show_seconds)
 BOOLEAN: Unit[bool] = Unit("", _boolean, show_boolean)
 UMASK: Unit[int] = Unit("OCTAL", _octal, "{:03o}".format)
-PATH: Unit[Path | None] = Unit("PATH", _path, show_optional)
-PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_place, show_optional)
-PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths)
+PATH: Unit[Path | None] = Unit("PATH", _path, show_optional, names_files=True)
+PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_place, show_optional, names_files=True)
+CONFIG: Unit[Path | None] = Unit("FILE|NAME", config_path, show_optional, names_files=True)
+PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths, names_files=True)
 COMMAND: Unit[tuple[str, ...]] = Unit("COMMAND", _command, shlex.join)
 ORIGIN: Unit[str] = Unit("HOST", _origin)
 PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
+ADDRESS: Unit[str] = Unit("ADDRESS:PORT", _address)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)
 
 
@@ -202,4 +231,4 @@ def choice(*words: str) -> Unit[str]:
             raise ValueError(f"expected one of {', '.join(words)}")
         return text
 
-    return Unit("|".join(words), parse)
+    return Unit("|".join(words), parse, choices=words)

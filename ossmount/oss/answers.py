@@ -26,24 +26,56 @@ from ossmount.errors import (
 
 _MAX_ERROR_BODY = 64 << 10  # bytes; OSS's own are below 1 KiB
 
-#: What decides before the status does.
-_BY_CODE: dict[str, type[OssMountError]] = {
-    "InvalidObjectState": Archived,
-    "InvalidAccessKeyId": CredentialsRefused,  # also of temporary ones that OSS has forgotten
-    "InvalidSecurityToken": CredentialsRefused,
-    "SecurityTokenExpired": CredentialsRefused,
-    "NoSuchKey": NotFound,
-    "SymlinkTargetNotExist": NotFound,
-    "NoSuchBucket": NoSuchBucket,
-    "PreconditionFailed": Changed,
-    "InvalidRange": Changed,  # the object is shorter than its listing said
-    "RequestTimeout": Unavailable,
-    "RequestRateLimitExceeded": Throttled,
-    "SlowDown": Throttled,
-    "Throttling": Throttled,
-}
 
-_BY_STATUS: dict[int, type[OssMountError]] = {
+class Known(NamedTuple):
+    """What a code of OSS means to us."""
+
+    failure: type[OssMountError]
+    advice: str = ""  # for a person
+
+
+#: What decides before the status does.
+BY_CODE: dict[str, Known] = {
+    "NoSuchKey": Known(NotFound),
+    "SymlinkTargetNotExist": Known(NotFound),
+    "NoSuchBucket": Known(NoSuchBucket, "check the bucket's name, and that --endpoint is the one of its region"),
+    "PreconditionFailed": Known(Changed),
+    "InvalidRange": Known(Changed),  # the object is shorter than its listing said
+    "InvalidObjectState": Known(Archived, "the object is archived and must be restored before it can be read"),
+    "AccessDenied": Known(
+        Denied, "the credentials do not allow it: oss:ListObjects on the bucket and oss:GetObject below it are needed"
+    ),
+    "InvalidAccessKeyId": Known(
+        CredentialsRefused, "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file"
+    ),
+    "SignatureDoesNotMatch": Known(
+        Denied, "the secret (or --region) is wrong: check OSS_ACCESS_KEY_SECRET or the credentials file"
+    ),
+    "SecurityTokenExpired": Known(CredentialsRefused, "the temporary credentials have expired: get new ones"),
+    "InvalidSecurityToken": Known(
+        CredentialsRefused, "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file"
+    ),
+    "AccessKeyIdAndSecurityTokenNotMatch": Known(
+        CredentialsRefused, "the access key id and the security token belong to two sessions"
+    ),
+    "RequestTimeTooSkewed": Known(Denied, "the clock of this machine is more than 15 minutes off: set it (NTP)"),
+    "UserDisable": Known(Denied, "the account is disabled or in arrears"),
+    "InDebt": Known(Denied, "the account is in arrears"),
+    "InDebtOverdue": Known(Denied, "the account is in arrears"),
+    "BucketDisable": Known(Denied, "Alibaba Cloud has disabled the bucket"),
+    "RequestTimeout": Known(Unavailable),
+    "InternalError": Known(Unavailable),
+    "RequestRateLimitExceeded": Known(Throttled),
+    "SlowDown": Known(Throttled),
+    "Throttling": Known(Throttled),
+    "ServiceUnavailable": Known(Throttled),
+    "TooManyRequests": Known(Throttled),
+}
+#: Codes with this end ask for fewer requests or bytes: QpsLimitExceeded, DownloadTrafficRateLimitExceeded, …
+THROTTLED_END = "LimitExceeded"
+
+#: For all other codes.
+BY_STATUS: dict[int, type[OssMountError]] = {
     401: Denied,
     403: Denied,
     404: NotFound,
@@ -52,17 +84,6 @@ _BY_STATUS: dict[int, type[OssMountError]] = {
     416: Changed,
     429: Throttled,
     503: Throttled,
-}
-
-_HINTS = {
-    "AccessDenied": "the credentials do not allow it: oss:ListObjects on the bucket and oss:GetObject below it are needed",
-    "InvalidAccessKeyId": "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file",
-    "SignatureDoesNotMatch": "the secret (or --region) is wrong: check OSS_ACCESS_KEY_SECRET or the credentials file",
-    "SecurityTokenExpired": "the temporary credentials have expired: get new ones",
-    "InvalidSecurityToken": "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file",
-    "RequestTimeTooSkewed": "the clock of this machine is more than 15 minutes off: set it (NTP)",
-    "NoSuchBucket": "check the bucket's name, and that --endpoint is the one of its region",
-    "InvalidObjectState": "the object is archived and must be restored before it can be read",
 }
 
 
@@ -100,11 +121,14 @@ def failure_of(refusal: Refusal, what: str, *, listed: bool = False) -> OssMount
     `what` names the request for the message ("GET train/a.jpg"). With `listed`, the object was seen before, so that its
     absence means Changed.
     """
-    kind = _BY_CODE.get(refusal.code)
-    if kind is None and refusal.code.endswith("LimitExceeded"):  # QpsLimitExceeded, DownloadTrafficRateLimitExceeded, …
+    # of a redirect the code says only that this is not the place to ask
+    known = None if 300 <= refusal.status < 400 else BY_CODE.get(refusal.code)
+    if known is not None:
+        kind = known.failure
+    elif refusal.code.endswith(THROTTLED_END):
         kind = Throttled
-    if kind is None:
-        kind = _BY_STATUS.get(refusal.status, Unavailable if refusal.status >= 500 else OssMountError)
+    else:
+        kind = BY_STATUS.get(refusal.status, Unavailable if refusal.status >= 500 else OssMountError)
     if kind is NotFound and listed:
         kind = Changed
     return kind(f"{what}: {describe(refusal)}")
@@ -121,8 +145,8 @@ def describe(refusal: Refusal) -> str:
         parts.append("redirects are not followed: give the bucket's own --endpoint")
     if refusal.endpoint:
         parts.append(f"the bucket's endpoint is {refusal.endpoint[:200]}: give it with --endpoint")
-    elif refusal.code in _HINTS:
-        parts.append(_HINTS[refusal.code])
+    elif (known := BY_CODE.get(refusal.code)) is not None and known.advice:
+        parts.append(known.advice)
     if refusal.request_id:
         parts.append(f"request id {refusal.request_id[:100]}")
     return "; ".join(parts)

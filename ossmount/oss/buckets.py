@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter, defaultdict
@@ -34,13 +35,12 @@ T = TypeVar("T")
 
 #: Threads and kept connections. LISTs of 30 ms saturate one core at 8; a build asks for more where they take longer.
 CONNECTIONS = 64
-ATTEMPTS = 8  # about 10 s of pauses with the doubling below, as long as the deadline allows it
 CHECK_ATTEMPTS = 3  # a person waits for the mount
 DAMAGED_ATTEMPTS = 3  # an answer that is whole but wrong rarely gets better
-FIRST_PAUSE = 0.1  # seconds; doubled for each attempt, and a random part of it is waited
-LONGEST_PAUSE = 5.0
+FIRST_PAUSE = 0.1  # seconds; doubled for each attempt, and the half of it or more is waited
+LONGEST_PAUSE = 2.0
 
-_RETRIED = (Throttled, Unavailable, Damaged)
+_RETRIED = (Throttled, Unavailable, DeadlineExceeded, Damaged)
 
 
 class Bucket:
@@ -74,7 +74,7 @@ class Bucket:
     async def list_page(
         self, prefix: bytes, *, delimiter: bytes = b"", start_after: bytes = b"", token: str = "", max_keys: int = 1000
     ) -> ListPage:
-        return await self._list(prefix, delimiter, start_after, token, max_keys, ATTEMPTS)
+        return await self._list(prefix, delimiter, start_after, token, max_keys)
 
     async def head(self, key: bytes) -> ObjectInfo:
         """What HEAD tells; of a symlink the size and ETag are its target's. Raises NotFound."""
@@ -92,7 +92,8 @@ class Bucket:
         try:
             page = await self._list(prefix, b"", b"", "", 1, CHECK_ATTEMPTS)
         except Denied as failure:
-            if self._credentials() == Credentials():
+            used = self._credentials()
+            if used is not None and used.anonymous:
                 advice = "no credentials were given: set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET or use --credentials"
                 raise Denied(f"{failure}; {advice}") from failure
             raise
@@ -103,7 +104,7 @@ class Bucket:
             raise NotFound(f"the bucket {self._source.bucket} has no object below the prefix {name}")
 
     async def _list(
-        self, prefix: bytes, delimiter: bytes, start_after: bytes, token: str, max_keys: int, attempts: int
+        self, prefix: bytes, delimiter: bytes, start_after: bytes, token: str, max_keys: int, attempts: float = math.inf
     ) -> ListPage:
         if not 1 <= max_keys <= 1000:
             raise InvalidArgument(f"a listing of {max_keys} keys: 1 to 1000 can be asked for")
@@ -124,21 +125,17 @@ class Bucket:
         except NotFound as failure:  # a bucket cannot be absent as an object is: the caller would believe in an empty folder
             raise OssMountError(f"{failure}; {self._session.origin} may not be an endpoint of OSS") from failure
 
-    async def ask(self, question: Question, parse: Callable[[Answer], T], attempts: int = ATTEMPTS) -> T:
-        """Asks until an answer can be parsed, attempts or the deadline run out, or OSS gives a definite refusal.
+    async def ask(self, question: Question, parse: Callable[[Answer], T], attempts: float = math.inf) -> T:
+        """Asks until an answer can be parsed, the attempts or --timeout run out, or OSS gives a definite refusal.
 
         parse runs in the request's thread and raises Damaged for an answer that is to be asked for again.
         """
         deadline = trio.current_time() + self._source.timeout
-        failure: OssMountError = DeadlineExceeded(f"{question.kind}: no attempt made")
+        attempt = 0
+        failure: OssMountError
         repeated = False  # with other credentials than those that were refused
-        for attempt in range(attempts):
-            if attempt:
-                pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))
-                if trio.current_time() + pause >= deadline:
-                    break
-                await trio.sleep(pause)
-                self._retries += 1
+        while True:
+            attempt += 1
             used = self._credentials()
             try:
                 with trio.fail_at(deadline):
@@ -151,13 +148,18 @@ class Bucket:
                 repeated = True
             except _RETRIED as error:
                 failure = error
-                if isinstance(error, Damaged) and attempt + 1 >= DAMAGED_ATTEMPTS:
-                    break
-            except (trio.TooSlowError, DeadlineExceeded):
+            except trio.TooSlowError:
                 name = question.key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"
                 failure = DeadlineExceeded(f"{f'{question.kind} {name}'.rstrip()}: {limit}")
                 break
+            if attempt >= (min(attempts, DAMAGED_ATTEMPTS) if isinstance(failure, Damaged) else attempts):
+                break
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 16)) * random.uniform(0.5, 1)
+            if trio.current_time() + pause >= deadline:
+                break
+            await trio.sleep(pause)
+            self._retries += 1
         self._failures += 1
         raise failure
 

@@ -21,6 +21,11 @@ class ObjectLister(Protocol):
     async def symlink_target(self, key: bytes) -> bytes: ...
 
 
+#: Called once all bytes of a range are there, before its FetchDone: with the CRC-64 of the range and that which OSS tells of
+#: the whole object (None: it tells none). What it returns is what the fetch ends in.
+RangeSummed = Callable[[int, int | None], OssMountError | None]
+
+
 class FetchRequest(NamedTuple):
     """One ranged GET with If-Match, received into the slab."""
 
@@ -29,6 +34,7 @@ class FetchRequest(NamedTuple):
     length: int  # bytes, at least 1
     targets: tuple[tuple[int, int], ...]  # (offset in the slab, length) pieces that the range fills in order
     demand: bool = True  # a reader waits for it; False: readahead
+    summed: RangeSummed | None = None  # of a part of an object: who compares checksums
 
 
 #: Called with the number of bytes of the range that lie in the slab so far, in order, while a reader waits for it; a hint, may

@@ -1,7 +1,7 @@
 """The parts of oss2 that ossmount uses, imported without the rest of it.
 
 `import oss2` also loads its client-side encryption, resumable transfers and two more SDKs behind them: two thirds of what
-it costs, at each mount, for code that nothing here calls. So its signatures and its HTTP session are loaded on their own,
+it costs, at each mount, for code that nothing here calls. So its HTTP session is loaded on its own,
 into a package of that name which is taken away again afterwards: whoever else imports oss2 gets all of it. What these
 parts import and only encryption and CRC use (pycryptodome, crcmod) is loaded at its first use, as importlib documents
 for LazyLoader.
@@ -26,7 +26,6 @@ _SEPARATELY_USED = ("Crypto.Cipher.AES", "Crypto.Util.Counter", "Crypto.Random",
 class Parts(NamedTuple):
     """Modules of oss2."""
 
-    auth: Any
     exceptions: Any
     http: Any
 

@@ -1,4 +1,4 @@
-"""Requests of the control plane through oss2's session and signatures, blocking, made in worker threads.
+"""Requests of the control plane through oss2's session, blocking, made in worker threads.
 
 The one place where exceptions of requests, urllib3 and the socket become ours.
 """
@@ -20,12 +20,15 @@ from ossmount.config import SourceConfig
 from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss import sdk
 from ossmount.oss.answers import failure_of, parse_refusal
-from ossmount.oss.endpoint import encode_query, endpoint_of, quote_name, region_name
+from ossmount.oss.clock import REFUSAL, ServerClock
+from ossmount.oss.endpoint import encode_query, endpoint_of, quote_name
+from ossmount.oss.signing import Signer
 from ossmount.oss.trust import client_context
 
 #: A page of 1,000 keys of 1,023 bytes, each byte percent-encoded, stays below 5 MiB.
 MAX_BODY = 8 << 20
 _CHUNK = 64 << 10
+LONGEST_SILENCE = 15.0  # seconds
 _SHOWN = ("prefix", "start-after", "symlink", "uploads", "partNumber")  # of a query, in messages
 
 OSS2 = sdk.load()
@@ -43,7 +46,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A 2xx answer; the names of the headers in lower case."""
+    """An answer of any status; the names of the headers in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -56,7 +59,8 @@ class Session:
     def __init__(self, source: SourceConfig, connections: int) -> None:
         self._source = source
         self._endpoint = endpoint_of(source)
-        self._region = region_name(source.region)
+        self._clock = ServerClock()
+        self._signer = Signer(source, self._clock)
         self._proxies = {"http": source.proxy, "https": source.proxy} if source.proxy else None
         logging.getLogger("oss2").setLevel(logging.WARNING)  # at DEBUG it logs security tokens
         kind = _Adapter if self._endpoint.tls else requests.adapters.HTTPAdapter  # authorities take 50 ms to load
@@ -74,13 +78,31 @@ class Session:
         return self._endpoint.origin
 
     def request(self, question: Question, deadline: float) -> Answer:
-        """Makes one request and reads its body, until time.monotonic() is deadline. Raises ossmount.errors."""
+        """Makes one request and reads its body, until time.monotonic() is deadline. Raises ossmount.errors.
+
+        One that is refused for its time is made once more, with OSS's.
+        """
         what = _describe(question)
+        for again in (True, False):
+            answer = self._exchange(question, what, deadline)
+            if 200 <= answer.status < 300:
+                break
+            refusal = parse_refusal(*answer)
+            if not (again and refusal.code == REFUSAL and self._clock.learn(answer.headers.get("date", ""))):
+                raise failure_of(refusal, what)
+        return answer
+
+    def close(self) -> None:
+        self._session.session.close()
+
+    def _exchange(self, question: Question, what: str, deadline: float) -> Answer:
+        """One request and its answer, whatever that says."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"{what}: no time left")
-        # A third of the deadline for a silent connection leaves time for two more attempts.
-        timeout = (min(self._source.connect_timeout, left), min(max(self._source.timeout / 3, 1.0), left))
+        # A quarter of the deadline for a silent connection leaves time for more attempts.
+        silence = min(LONGEST_SILENCE, max(self._source.timeout / 4, 1.0))
+        timeout = (min(self._source.connect_timeout, left), min(silence, left))
         request = self._signed(question)
         try:
             response = self._session.do_request(request, timeout).response
@@ -94,37 +116,21 @@ class Session:
         if body is None:
             raise DeadlineExceeded(f"{what}: the answer took longer than --timeout")
         headers = {name.lower(): value for name, value in response.headers.items()}
-        if 200 <= response.status_code < 300:
-            return Answer(response.status_code, headers, body)
-        raise failure_of(parse_refusal(response.status_code, headers, body), what)
-
-    def close(self) -> None:
-        self._session.session.close()
+        return Answer(response.status_code, headers, body)
 
     def _signed(self, question: Question) -> Any:
         # "%2F" in place of "/" keeps requests from taking "//", "." and ".." in a key for steps in a tree
         url = self._endpoint.origin + self._endpoint.base + quote_name(question.key)
-        request = OSS2.http.Request(
+        headers = dict(self._signer.headers(question.method, question.key, question.headers, question.query))
+        return OSS2.http.Request(
             question.method,
             url,
             data=question.body,
             params=dict(question.query),
-            headers=dict(question.headers),
+            headers=headers,
             proxies=self._proxies,
-            region=self._region or None,
-            product="oss",
             app_name="ossmount",
         )
-        credentials = self._source.credentials()
-        if not credentials.anonymous:
-            auth = OSS2.auth.StsAuth(
-                credentials.access_key_id,
-                credentials.access_key_secret,
-                credentials.security_token,
-                auth_version=OSS2.auth.AUTH_VERSION_4 if self._region else OSS2.auth.AUTH_VERSION_1,
-            )
-            auth._sign_request(request, self._source.bucket, question.key.decode())
-        return request
 
     def _failure(self, what: str, error: BaseException) -> OssMountError:
         """What a failed exchange means, from the innermost exception that tells."""
@@ -143,7 +149,7 @@ class Session:
             if isinstance(cause, ConnectionRefusedError):
                 return Unavailable(f"{what}: {origin} refuses connections: check --endpoint")
         if any(isinstance(cause, (TimeoutError, requests.Timeout)) for cause in chain):
-            return Unavailable(f"{what}: {origin} does not answer in time")
+            return DeadlineExceeded(f"{what}: {origin} does not answer in time")
         return Unavailable(f"{what}: the connection to {origin} failed: {chain[-1]}")
 
 

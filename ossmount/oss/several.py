@@ -95,8 +95,8 @@ class SeveralPools:
         self, sources: Mapping[str, SourceConfig], config: FetchConfig, slab_fd: int, slab_size: int, rates: Rates
     ) -> None:
         """rates: of all of them together. Raises ValueError as FetchPool does."""
-        share = FetchConfig(
-            workers=max(1, config.workers // len(sources)), connections=max(1, config.connections // len(sources))
+        share = replace(
+            config, workers=max(1, config.workers // len(sources)), connections=max(1, config.connections // len(sources))
         )
         self._pools = [FetchPool(source, share, slab_fd, slab_size, rates=rates) for source in sources.values()]
         self._places = {name: index for index, name in enumerate(sources)}

@@ -1,4 +1,4 @@
-"""Signatures of OSS requests without a body, V1 and V4, cheap enough for the data path.
+"""Signatures of OSS requests, V1 and V4, cheap enough for the data path.
 
 Sources: OSS documentation, "Include signatures in the Authorization header" (V1) and "(Recommended) Include a V4 signature";
 the tests hold both against oss2's own. The V4 key is derived once for each day and secret, and the date strings once for
@@ -21,7 +21,10 @@ from ossmount.oss.endpoint import region_name
 
 #: Query parameters that a V1 signature covers, of those that ossmount sends (all others are left out of it).
 V1_SIGNED_PARAMETERS = frozenset(
-    ["acl", "bucketInfo", "continuation-token", "location", "objectMeta", "stat", "symlink", "tagging", "versionId"]
+    [
+        *("acl", "bucketInfo", "continuation-token", "location", "objectMeta", "partNumber"),
+        *("stat", "symlink", "tagging", "uploadId", "uploads", "versionId"),
+    ]
 )
 _UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
@@ -35,7 +38,10 @@ class _Moment(NamedTuple):
 
 
 class Signer:
-    """Signs requests to one bucket with the credentials of the moment. Not thread-safe; one for each thread or process."""
+    """Signs requests to one bucket with the credentials of the moment.
+
+    Any thread may use it: what it keeps between two requests is replaced whole.
+    """
 
     def __init__(self, source: SourceConfig, clock: Callable[[], float] = time.time) -> None:
         self._bucket = source.bucket
@@ -68,11 +74,11 @@ class Signer:
         return self._sign_v1(method, key, pairs, query or {}, credentials, moment)
 
     def _now(self) -> _Moment:
-        second = int(self._clock())
-        if second != self._moment.second:
+        second, moment = int(self._clock()), self._moment
+        if second != moment.second:
             iso = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-            self._moment = _Moment(second, formatdate(second, usegmt=True), iso)
-        return self._moment
+            self._moment = moment = _Moment(second, formatdate(second, usegmt=True), iso)
+        return moment
 
     def _sign_v1(
         self,

@@ -128,6 +128,59 @@ def test_a_corrupted_byte(open_server: EmulatedServer, client: Client) -> None:
     assert client.get() == DATA
 
 
+def test_a_byte_of_the_object_that_is_wrong_in_every_range(open_server: EmulatedServer, client: Client) -> None:
+    open_server.faults.add(Fault(flip_at=200_000))
+    wrong = DATA[:200_000] + bytes([DATA[200_000] ^ 1]) + DATA[200_001:]
+    assert client.get() == wrong
+    assert client.get(Range="bytes=199999-200001") == wrong[199_999:200_002]
+    assert client.get(Range="bytes=0-99") == DATA[:100]
+
+
+def test_another_body_under_the_same_headers(open_server: EmulatedServer, client: Client) -> None:
+    stale = bytes(reversed(DATA))
+    open_server.faults.add(Fault(body=stale))
+    true = open_server.store.find("bucket", b"key")
+    answer = client.request(headers={"Range": "bytes=10-19"})
+    assert answer.read() == stale[10:20]
+    assert true is not None and answer.headers["ETag"] == f'"{true.etag}"'
+    assert answer.headers["Content-Range"] == f"bytes 10-19/{len(DATA)}"
+
+
+def test_another_checksum_or_none(open_server: EmulatedServer, client: Client) -> None:
+    open_server.faults.add(Fault(crc64=17, count=1))
+    open_server.faults.add(Fault(no_crc64=True, skip=1, count=1))
+    answers = []
+    for _ in range(3):
+        answer = client.request()
+        assert answer.read() == DATA
+        answers.append(answer)
+    true = open_server.store.find("bucket", b"key")
+    assert true is not None
+    told = [answer.headers["x-oss-hash-crc64ecma"] for answer in answers]
+    assert told == ["17", None, str(true.crc64)]
+
+
+@pytest.mark.parametrize("more", [5, -5])
+def test_another_length(open_server: EmulatedServer, client: Client, more: int) -> None:
+    open_server.faults.add(Fault(longer=more, count=1))
+    answer = client.request()
+    assert answer.headers["Content-Length"] == str(len(DATA) + more)
+    if more > 0:
+        with pytest.raises(http.client.IncompleteRead) as failure:
+            answer.read()
+        assert failure.value.partial == DATA
+    else:
+        assert answer.read() == DATA[:more]
+        assert client.get() == DATA  # on the same connection
+
+
+def test_another_range(open_server: EmulatedServer, client: Client) -> None:
+    open_server.faults.add(Fault(range_shift=4096))
+    answer = client.request(headers={"Range": "bytes=0-99"})
+    assert answer.read() == DATA[:100]
+    assert answer.headers["Content-Range"] == f"bytes 4096-4195/{len(DATA)}"
+
+
 def test_a_connection_that_hangs(open_server: EmulatedServer) -> None:
     hanging = open_server.faults.add(Fault(hang=True))
     address = open_server.url.removeprefix("http://").split(":")

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -296,7 +297,8 @@ def test_without_daemon_and_keeper_the_mount_is_dead_and_nobody_hangs(plain_shop
 # -- daemons that are in trouble
 
 
-def test_a_daemon_that_hangs_is_replaced(plain_shop: Workshop) -> None:
+@pytest.mark.stress  # tests/mount/test_stuck.py has one that hangs otherwise
+def test_a_daemon_that_is_suspended_is_replaced(plain_shop: Workshop) -> None:
     fill(plain_shop)
     with plain_shop.mounted() as mount, readers(mount, 2) as seen:
         pid = another_daemon(mount)
@@ -438,18 +440,31 @@ def test_an_ordinary_users_mount_is_kept_as_well() -> None:
 
 
 def test_in_the_foreground_the_process_outlives_its_daemons(plain_shop: Workshop) -> None:
+    """It is the one that systemd watches (Type=notify, WatchdogSec=)."""
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
-    with plain_shop.mounted(foreground=True) as mount:
-        assert mount.process is not None
-        status = mount.status()
-        assert status["keeper_pid"] == mount.process.pid
-        os.kill(status["daemon_pid"], signal.SIGKILL)
-        another_daemon(mount, status["daemon_pid"])
-        assert mount.process.poll() is None
-        assert (mount.path / "file").read_bytes() == b"hello"
-        mount.process.send_signal(signal.SIGTERM)
-        assert mount.process.wait(LIMIT) == 0
-        assert mounting.find_mount(str(mount.path)) is None
+    path = str(plain_shop.folder / "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(LIMIT)
+        env = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"}
+        with plain_shop.mounted(foreground=True, env=env) as mount:
+            assert mount.process is not None
+            status = mount.status()
+            assert status["keeper_pid"] == mount.process.pid
+            assert systemd.recv(999) == f"READY=1\nSTATUS=daemon {status['daemon_pid']} serves {mount.path}".encode()
+            assert systemd.recv(999) == b"WATCHDOG=1" == systemd.recv(999)
+            assert b"NOTIFY_SOCKET" not in Path(f"/proc/{status['daemon_pid']}/environ").read_bytes()
+            os.kill(status["daemon_pid"], signal.SIGKILL)
+            another_daemon(mount, status["daemon_pid"])
+            assert mount.process.poll() is None
+            assert (mount.path / "file").read_bytes() == b"hello"
+            mount.process.send_signal(signal.SIGTERM)
+            assert mount.process.wait(LIMIT) == 0
+            assert mounting.find_mount(str(mount.path)) is None
+        said: list[bytes] = []
+        while said[-1:] != [b"STOPPING=1"]:
+            said.append(systemd.recv(999))
+        assert sum(each.startswith(b"READY=1") for each in said) == 1 and said.count(b"STOPPING=1") == 1
 
 
 # -- every step of a restart

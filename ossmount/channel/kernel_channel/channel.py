@@ -63,7 +63,7 @@ class KernelChannel:
         self._buffer = bytearray(BUFFER_SIZE)
         self._counts = [0] * (max(Opcode) + 1)  # by opcode; 0 counts all that are unknown
         self._malformed = 0
-        self._in_hand = InHand()
+        self.owed = self._in_hand = InHand()
         self.observed = Observed()
         self._notifier = Notifier(-1 if succession is None else succession.alive)
         self._stop = trio.Event()
@@ -163,7 +163,7 @@ class KernelChannel:
             facts["waiting"] = len(self._in_hand)
             facts["malformed"] = self._malformed
             facts["defects"] = self._handlers.defects
-            facts["answers_lost"] = self._device.lost
+            facts |= self._device.facts()
         facts["notifications"] = self._notifier.facts()
         return facts
 

@@ -21,10 +21,14 @@ class Device:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.last_error = (0, 0)  # the number of the request that was answered with an errno last, and that errno
+        self.sent = 0  # bytes of answers to READ
         self.lost = 0  # answers to requests that were gone already
 
     def __repr__(self) -> str:
         return f"<Device fd={self.fd} lost={self.lost}>"
+
+    def facts(self) -> dict[str, object]:
+        return {"answers_lost": self.lost, "bytes_read": self.sent}
 
     def close(self) -> None:
         """Closes the descriptor. Answers that still come are lost; the number may be another file's by then."""
@@ -58,6 +62,7 @@ class Device:
             total += view.nbytes
         if total > size:
             raise ValueError(f"{total} bytes for a READ of {size}")
+        self.sent += total
         header = protocol.OUT_HEADER.pack(16 + total, 0, unique)
         if len(views) >= IOV_MAX:
             views = [memoryview(b"".join(views))]

@@ -47,12 +47,12 @@ class Start(Protocol):
 class PendingRead:
     """A READ that the filesystem has; calling it answers it (ossmount.filesystem.interface.ReadDone)."""
 
-    __slots__ = ("_handlers", "_node", "_offset", "_size", "answered", "began", "pid", "unique")
+    __slots__ = ("_handlers", "_size", "answered", "began", "node", "offset", "pid", "unique")
 
     def __init__(self, handlers: Handlers, unique: int, node: int, offset: int, size: int) -> None:
         self._handlers = handlers
-        self._node = node
-        self._offset = offset
+        self.node = node
+        self.offset = offset
         self._size = size
         self.unique = unique
         self.pid = 0
@@ -71,11 +71,11 @@ class PendingRead:
         code = 0
         try:
             if isinstance(result, OssMountError):
-                code = handlers.fail(self.unique, result, self._node)
+                code = handlers.fail(self.unique, result, self.node)
             else:
                 handlers.device.write_data(self.unique, self._size, result)
         except Exception as failure:  # a defect here must not travel into the data path
-            code = handlers.fail(self.unique, failure, self._node)
+            code = handlers.fail(self.unique, failure, self.node)
         if self.began:
             self._note_end(code)
 
@@ -90,7 +90,7 @@ class PendingRead:
     def _note_end(self, code: int) -> None:
         """It was not answered at once, and is now."""
         seconds = self._handlers.clock() - self.began
-        request = Ended(Opcode.READ.name, self._node, b"", self._offset, self._size, seconds, code)
+        request = Ended(Opcode.READ.name, self.node, b"", self.offset, self._size, seconds, code)
         self._handlers.observed.ended(request)
 
 
@@ -312,7 +312,9 @@ class Handlers:
 
     def _read(self, unique: int, node: int, end: int) -> None:
         _handle, offset, size, _flags, _owner, _open_flags, _ = protocol.READ_IN.unpack_from(self._buffer, BODY)
-        if offset > LARGEST_OFFSET:
+        if not offset:
+            self.observed.files += 1
+        elif offset > LARGEST_OFFSET:
             raise InvalidArgument(f"offset {offset}")
         read = PendingRead(self, unique, node, offset, size)
         # it must be findable before the filesystem has it: done may be called at once or much later

@@ -7,7 +7,7 @@ Everything runs on the event loop's thread.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import trio
@@ -18,6 +18,7 @@ from ossmount.channel.kernel_channel.handlers import Handlers, PendingRead
 from ossmount.channel.kernel_channel.protocol import UNIQUE_RESEND
 
 REWATCH = 0.25  # seconds between looks at a process whose signal did not end its request
+SHOWN = 256  # requests of each kind in a dump
 DRAINING = 0.005  # seconds between looks at whether all are answered
 
 
@@ -100,6 +101,27 @@ class InHand:
         with trio.move_on_after(limit):
             while len(self):
                 await trio.sleep(DRAINING)
+
+    def oldest(self) -> tuple[int, int]:
+        """The READ and the other request that are in hand longest (ossmount.channel.interface.Owed)."""
+        return next(iter(self.reads), 0), next(iter(self.tasks), 0)  # dicts: in the order in which they came
+
+    def give_up(self, number: int) -> None:
+        """Answers with ETIMEDOUT; an answer that comes later is lost."""
+        read = self.reads.get(number)
+        if read is not None:
+            read.give_up(errno.ETIMEDOUT)
+        task = self.tasks.get(number)
+        if task is not None and self._handlers is not None:
+            self._handlers.device.error(number, errno.ETIMEDOUT)
+            task.scope.cancel()
+
+    def lines(self) -> Iterator[str]:
+        for number, read in list(self.reads.items())[:SHOWN]:
+            yield f"READ {number} of thread {read.pid}: node {read.node}, offset {read.offset}"
+        for number, task in list(self.tasks.items())[:SHOWN]:
+            yield f"{task.request.operation} {number} of thread {task.pid}: node {task.request.node}"
+        yield f"{len(self.reads)} READs and {len(self.tasks)} other requests in hand"
 
     def interrupt(self, unique: int) -> None:
         """The kernel interrupts a request."""

@@ -51,6 +51,7 @@ class Observed:
         self.seconds = [0.0] * count
         self.pended = 0  # requests so far that could not be answered at once
         self.slow_after = math.inf  # seconds; what took that long is told
+        self.files = 0  # READs of the beginning of a file
         self.errors: Counter[str] = Counter()  # failures by the name of their errno
         self._last_failures: deque[dict[str, object]] = deque(maxlen=KEPT_FAILURES)
         self._watchers: dict[object, tuple[Watcher, float]] = {}
@@ -95,7 +96,7 @@ class Observed:
         return tuple(self._last_failures)
 
     def facts(self) -> dict[str, object]:
-        """Durations by opcode, of those that there were, and failures by errno."""
+        """Durations by opcode, of those that there were, failures by errno, and READs of the beginning of a file."""
         used = [opcode for opcode in Opcode if any(self.buckets[opcode])]
         durations = {opcode.name: as_facts(self.buckets[opcode], self.seconds[opcode]) for opcode in used}
-        return {"durations": durations, "errors": dict(self.errors)}
+        return {"durations": durations, "errors": dict(self.errors), "files_read": self.files}

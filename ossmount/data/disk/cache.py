@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -19,14 +19,16 @@ import trio
 
 from ossmount.config import DiskConfig
 from ossmount.data.disk import messages
+from ossmount.data.disk.dropping import Dropping
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.known import Known
-from ossmount.data.disk.layout import WHOLE, Label, name_of
+from ossmount.data.disk.layout import WHOLE, name_of
 from ossmount.data.disk.local import THREADS, WholeCopies
 from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
 from ossmount.data.disk.ranges import Range, joined
+from ossmount.data.disk.writes import Hold, Writes
 from ossmount.data.slab import Slab, cut
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
@@ -37,11 +39,10 @@ _log = logging.getLogger(__name__)
 _READ_THREADS: Final = 8  # for each directory up to 4 of them; a disk wants several reads at once
 #: More fetches than this in the reading process, the first of them for longer than so many seconds: OSS is asked as well.
 _BUSY: Final = (64, 1.0)
-_BEHIND: Final = 4  # the share of the slab that may be held for writing: a quarter
-
-#: Keeps what lies in the targets (from an offset of a version on) in memory until the function that it returns is called; None
-#: when it does not lie there any more.
-Hold = Callable[[Version, int, Sequence[tuple[int, int]]], Callable[[], None] | None]
+#: The share of what readers asked for lately that lay on the disks, from which on they are said to be served from there; each
+#: further fetch counts for a sixteenth.
+_SERVED: Final = 0.75
+_WEIGHT: Final = 1 / 16
 
 
 @dataclass(slots=True, eq=False)
@@ -58,18 +59,6 @@ class _Fetch:
     cancelled: bool = False
     error: OssMountError | None = None
     parts: dict[int, int] = field(default_factory=dict)  # at OSS: number of each part, 0 before it is started
-
-
-@dataclass(slots=True)
-class _Write:
-    """Pages that are held until they are written."""
-
-    name: bytes
-    size: int  # bytes of the object
-    release: Callable[[], None]
-    length: int
-    place: Place
-    since: float
 
 
 class DiskCache:
@@ -92,21 +81,19 @@ class DiskCache:
         reading = {**settings, "threads": min(16, _READ_THREADS * count)}
         writing = {**settings, "threads": count + 1}
         self._reader = Helper("read", reading, slab, self._take, self._reader_lost, self._reads_hang)
+        self._known = Known()
         self._writer = Helper("write", writing, slab, self._take, self._writer_lost, self._writes_hang)
         self.pinning = Pinning(config.store, self._places, self._writer.send)
-        self._known = Known()
+        self._dropping = Dropping(self._writer.send)
         self._quick = QuickReader(slab.view, config.touch_after)
         self.copies: WholeCopies | None = None
         if config.copies:
             copying = {**settings, "threads": THREADS}
             self.copies = WholeCopies(copying, config.store, self._places, slab, config.slow_after, clock)
-        self._hold: Hold | None = None
         self._number = 0
         self._fetches: dict[int, _Fetch] = {}
         self._asked: dict[int, None] = {}  # those of them that the reading process has; oldest first
-        self._writes: dict[int, _Write] = {}  # oldest first
-        self._held = 0
-        self._most_held = slab.size // _BEHIND
+        self._served = 0.0  # the share of the disks in what readers asked for lately
         names = (
             "hits",
             "quick_hits",
@@ -115,16 +102,36 @@ class DiskCache:
             "known_misses",
             "bypassed",
             "bytes_read",
-            "bytes_written",
             "bad_blocks",
             "read_errors",
-            "not_written",
         )
         self._counts = dict.fromkeys(names, 0)
+        self._writes = Writes(config.store, self._places, self._known, self._writer.send, slab.size, self.copies, clock)
 
     def attach(self, hold: Hold) -> None:
         """How pages are kept in memory while they are written. Without it nothing is written."""
-        self._hold = hold
+        self._writes.hold = hold
+
+    @property
+    def serves(self) -> bool:
+        """Whether most of what readers asked for lately lay on the disks, so that nothing is gained by fetching it before."""
+        return self._served >= _SERVED
+
+    def at_once(self, version: Version) -> memoryview | None:
+        """All bytes of a small object, verified, where the kernel has them; valid until the next call.
+
+        Such a read needs no memory of the slab, and no fetch.
+        """
+        if not version.etag or version.size > WHOLE:
+            return None
+        name = name_of(self._store, version)
+        place = self._places.choose(name)
+        if place is None or not place.trusted or not self._may_have(place, name) or name in self._dropping.names:
+            return None
+        found = self._quick.read(place.root, name, version.size)
+        if found is not None:
+            self._quick_hit(version.size, demand=True)
+        return found
 
     # ---- Fetcher
 
@@ -134,8 +141,9 @@ class DiskCache:
         name, place = b"", None
         if version.etag:
             name = name_of(self._store, version)
-            place = self._places.choose(name)
-        if place is not None and place.trusted and self._is_quick(place, name, request):
+            place = None if name in self._dropping.names else self._places.choose(name)
+        may_be_there = place is not None and self._may_have(place, name)
+        if place is not None and may_be_there and place.trusted and self._is_quick(place, name, request):
             _guarded(done, None)
             return number
         if place is not None and self._is_busy():
@@ -143,9 +151,10 @@ class DiskCache:
             place = None
         fetch = _Fetch(request, done, progress, place, name, request.demand, self._clock())
         self._fetches[number] = fetch
-        if place is not None and place.known and name not in self._known:
+        if place is not None and not may_be_there:
             self._counts["misses"] += 1
             self._counts["known_misses"] += 1
+            self._note(fetch.demand, hit=False)
         elif place is not None:
             wants_progress = progress is not None
             message = (messages.READ, number, place.index, name, version.size, request.start, request.targets, wants_progress)
@@ -155,15 +164,28 @@ class DiskCache:
         self._fetch_missing(number, fetch, [(request.start, request.start + request.length)])
         return number
 
+    def _may_have(self, place: Place, name: bytes) -> bool:
+        """False is certain."""
+        return not place.known or name in self._known
+
     def _is_quick(self, place: Place, name: bytes, request: FetchRequest) -> bool:
         """Whether the kernel has all of a small object, so that nobody need be asked."""
         size = request.length
         if size > WHOLE or size != request.version.size or not self._quick.load(place.root, name, size, request.targets):
             return False
+        self._quick_hit(size, request.demand)
+        return True
+
+    def _quick_hit(self, size: int, demand: bool) -> None:
         self._counts["hits"] += 1
         self._counts["quick_hits"] += 1
         self._counts["bytes_read"] += size
-        return True
+        self._note(demand, hit=True)
+
+    def _note(self, demand: bool, *, hit: bool) -> None:
+        """A fetch has found its bytes on the disk, or has not."""
+        if demand:
+            self._served += (hit - self._served) * _WEIGHT
 
     def promote(self, number: int) -> None:
         fetch = self._fetches.get(number)
@@ -178,6 +200,10 @@ class DiskCache:
             fetch.cancelled = True
             for part in list(filter(None, fetch.parts.values())):
                 self._fetcher.cancel(part)
+
+    def drop(self, version: Version) -> None:
+        """Removes what is cached of the version; until that is done it is neither read here nor written."""
+        self._dropping.add(name_of(self._store, version), self._writes.names())
 
     # ---- daemon
 
@@ -220,8 +246,8 @@ class DiskCache:
         return {
             **self._counts,
             "reading": len(self._asked),
-            "writing": len(self._writes),
-            "bytes_held": self._held,
+            **self._writes.facts(),
+            "dropped_versions": self._dropping.dropped,
             "restarts": self._reader.restarts + self._writer.restarts,
             "pids": self.pids(),
             "directories": {place.path: place.facts(now) for place in self._places.all},
@@ -239,13 +265,17 @@ class DiskCache:
             if fetch is not None and fetch.progress is not None:
                 _guarded(fetch.progress, message[2])
         elif kind == messages.WRITTEN:
-            self._written(*message[1:])
+            self._writes.ended(*message[1:])
+            self._dropping.ask(self._writes.names())
         elif kind == messages.LISTED:
             self._listed(self._places.all[message[1]], *message[2:])
         elif kind == messages.PINNED:
             self.pinning.answered(*message[1:])
         elif kind == messages.STATE:
             self._places.all[message[1]].state = message[2]
+            self._dropping.ask(self._writes.names())  # it may be the first one of a process
+        elif kind == messages.DROPPED:
+            self._dropping.answered(*message[1:])
         elif kind == messages.REFUSED:
             self._places.refused(self._places.all[message[1]], message[2])
 
@@ -273,6 +303,7 @@ class DiskCache:
             place.trusted = True  # the reading process has looked at whose it is
         counts["bytes_read"] += fetch.request.length - lacking
         counts["misses" if lacking == fetch.request.length else "partial_hits" if missing else "hits"] += 1
+        self._note(fetch.demand, hit=not missing)
         if missing:
             self._fetch_missing(number, fetch, missing)
         else:
@@ -301,8 +332,8 @@ class DiskCache:
         del fetch.parts[part]
         if error is not None:
             fetch.error = fetch.error or error
-        elif fetch.place is not None:
-            self._write(fetch.place, fetch.name, request)
+        elif fetch.place is not None and fetch.name not in self._dropping.names:
+            self._writes.begin(fetch.place, fetch.name, request)
         if not fetch.parts:
             self._end(number, fetch)
 
@@ -334,54 +365,16 @@ class DiskCache:
         self._places.hangs(place)
         return True
 
-    # ---- writing
-
-    def _write(self, place: Place, name: bytes, request: FetchRequest) -> None:
-        """Has the bytes of a fetch written, if there is somebody to do it and memory to keep them in."""
-        version, length = request.version, request.length
-        if self._hold is None or not self._places.may_write(place):
-            return
-        release = None
-        if self._held + length <= self._most_held:
-            release = self._hold(version, request.start, request.targets)
-        if release is None:
-            self._counts["not_written"] += 1
-            return
-        self._known.add(name)
-        self._number = number = self._number + 1
-        label = Label(self._store, version.key, version.etag).pack()
-        message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
-        if self._writer.send(message):
-            self._writes[number] = _Write(name, version.size, release, length, place, self._clock())
-            self._held += length
-        else:
-            self._counts["not_written"] += 1
-            release()
-
-    def _written(self, number: int, written: int, error: int) -> None:
-        write = self._writes.pop(number)
-        write.place.wrote = self._clock()
-        self._held -= write.length
-        self._counts["bytes_written"] += written
-        self._counts["not_written"] += not written
-        if written or error:
-            self._places.written(write.place, error)
-        write.release()
-        if written and self.copies is not None:
-            self.copies.written(write.place, write.name, write.size, write.length)
-
     def _writer_lost(self) -> None:
         self.pinning.lost()
-        for number in list(self._writes):
-            self._written(number, 0, 0)
+        self._dropping.lost()
+        self._writes.lost()
 
     def _writes_hang(self) -> bool:
-        oldest = next(iter(self._writes.values()), None)
-        # A quarter of the slab may wait to be written, which on a busy machine takes long, and no disk hangs.
-        if oldest is None or self._clock() - max(oldest.since, oldest.place.wrote) < self._slow_after:
-            return False
-        self._places.hangs(oldest.place)
-        return True
+        place = self._writes.hangs(self._slow_after)
+        if place is not None:
+            self._places.hangs(place)
+        return place is not None
 
 
 def _nothing() -> None: ...

@@ -8,6 +8,7 @@ hangs in one of its system calls cannot write into the slab any more.
 from __future__ import annotations
 
 import contextlib
+import errno
 import marshal
 import mmap
 import os
@@ -98,6 +99,7 @@ class _Writing:
     def __init__(self, control: socket.socket, slab: memoryview, settings: dict[str, Any]) -> None:
         self._control = control
         self._slab = slab
+        self._work = {messages.WRITE: self._write, messages.PIN: self._pin, messages.DROP: self._drop}
         self._keepers: list[Keeper | None] = []
         self._roots = [root_of(directory) for directory in settings["directories"]]
         for index, directory in enumerate(settings["directories"]):
@@ -124,8 +126,7 @@ class _Writing:
         """One thread."""
         while packet := self._control.recv(messages.LONGEST):
             message = marshal.loads(packet)
-            answer = self._pin(message) if message[0] == messages.PIN else self._write(message)
-            self._control.send(marshal.dumps(answer))
+            self._control.send(marshal.dumps(self._work[message[0]](message)))
 
     def _write(self, message: messages.Message) -> messages.Message:
         _, number, directory, name, label, size, start, targets = message
@@ -139,6 +140,16 @@ class _Writing:
         except OSError as error:
             failure = error.errno or 0
         return (messages.WRITTEN, number, written, failure)
+
+    def _drop(self, message: messages.Message) -> messages.Message:
+        _, number, name = message
+        failure = 0
+        for root in self._roots:
+            try:
+                store.discard(root, name)
+            except OSError as error:
+                failure = error.errno or errno.EIO
+        return (messages.DROPPED, number, failure)
 
     def _pin(self, message: messages.Message) -> messages.Message:
         _, number, directory, on, objects = message

@@ -5,6 +5,7 @@ daemon to process:
     (READ, number, directory, name, size, start, targets, progress)
     (WRITE, number, directory, name, label, size, start, targets)
     (PIN, number, directory, on, [(name, size), ...])               at most MOST_PINS of them
+    (DROP, number, name)                                            from all directories
     (COPY, number, directory, name, size)
     (CHECK, number, directory, name, size)
 process to daemon:
@@ -13,6 +14,7 @@ process to daemon:
     (WRITTEN, number, bytes, errno)             of a WRITE; 0 bytes and errno 0: there was no room
     (PINNED, number, states)                    pins.State of each
     (LISTED, directory, positions, known)       names that are there, see known.py; True: these were all, False: not known
+    (DROPPED, number, errno)                    of a DROP
     (COPIED, number, errno)                     of a COPY: with a descriptor, or there is none
     (CHECKED, number, missing, bad, whole, errno)   of a CHECK: see copies.Checked
     (STATE, directory, {name: value})           what its keeper says
@@ -40,6 +42,8 @@ COPY: Final = 10
 CHECK: Final = 11
 COPIED: Final = 12
 CHECKED: Final = 13
+DROP: Final = 14
+DROPPED: Final = 15
 
 MOST_PINS: Final = 512
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from ossmount.data.disk import sparse, whole
-from ossmount.data.disk.layout import WHOLE, WHOLE_SUFFIX, path_of
+from ossmount.data.disk.layout import SUFFIXES, WHOLE, WHOLE_SUFFIX, path_of
 from ossmount.data.disk.pieces import Pieces
 from ossmount.data.disk.sparse import Loaded
 
@@ -51,3 +51,10 @@ def save(root: str, name: bytes, label: bytes, size: int, start: int, pieces: Pi
     if size <= PART:
         return 0
     return sparse.save(root, name, label, size, start, pieces)
+
+
+def discard(root: str, name: bytes) -> None:
+    """Removes what is cached of an object; a pin of it stays. Raises OSError."""
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path_of(root, name, suffix))

@@ -26,6 +26,7 @@ from ossmount.model import Node
 log = logging.getLogger(__name__)
 
 TURN = 0.005  # seconds between two looks at what was read
+IDLE_TURN = 0.05  # the same while nobody tells and no guess pays: there is nothing to be quick with
 TICK = 1.0  # seconds between two looks at memory and latency
 NOTED = 1 << 14  # READs remembered for a turn
 FAILURES = 16  # in a row; then look-ahead pauses
@@ -48,16 +49,20 @@ class Scheduler:
         latency: Callable[[], float | None],
         memory: Callable[[], int],
         want_kernel: Callable[[], None],
+        served: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """connections: that fetches may use at all. latency: of the store, in seconds. memory: bytes that are available to
-        this process now. want_kernel: called once, when files are going to be stored in the kernel's page cache."""
+        this process now. want_kernel: called once, when files are going to be stored in the kernel's page cache. served:
+        whether what readers ask for comes from local disks anyway."""
         self._tree = tree
         self._prefetcher = prefetcher
         self._latency = latency
         self._memory = memory
         self._want_kernel = want_kernel
+        self._served = served
         self._kernel_wanted = False
+        self._guesses = True  # a guess paid when that was last looked at
         self._clock = clock
         self._budget = memory() // 2  # bytes stored in the kernel's page cache and not read
         self._kept = Kept(self._budget)
@@ -135,7 +140,7 @@ class Scheduler:
             with trio.move_on_after(TICK if self._under_way or self._lists or any(self._staged) else float("inf")):
                 await self._wake.wait()
             self.turn()
-            await trio.sleep(TURN)
+            await trio.sleep(TURN if self._guesses or self._lists or self._left else IDLE_TURN)
 
     def turn(self) -> None:
         """Looks at what was read since the last turn."""
@@ -157,13 +162,14 @@ class Scheduler:
 
     def _look(self, now: float) -> None:
         noted, self._noted = self._noted, deque(maxlen=NOTED)
-        guess = self._may_guess(now)  # if not, nobody looks for an order: a third of the daemon's work for a file
+        guess = self._guesses = self._may_guess(now)  # if not, nobody looks for an order: much of the work for a file
+        staged, told = any(self._staged), bool(self._lists or self._left)
         for node in noted:
             number = node.id
             self._kept.read(number, node.size)
-            if self._unstage(number) is not None:
+            if staged and self._unstage(number) is not None:
                 self._counts["staged_read"] += 1
-            if self._is_told(number) or not guess:
+            if (told and self._is_told(number)) or not guess:
                 continue  # what was told says nothing about what else will be read
             try:
                 directory = self._tree.parent_of(number)
@@ -173,14 +179,15 @@ class Scheduler:
         if self._epoch.passes != self._pass[0]:
             self._pass = (self._epoch.passes, now)
         self._sort_out()
-        for number in self._folders.passed():
+        for number in self._folders.passed() if guess else ():
             # Perhaps it is read later, at random: it stays as long as nobody needs the room.
             ticket = self._staged[self._folders.rank].pop(number, None)
             if ticket is not None:
                 self._staged[-1][number] = ticket
 
     def _may_guess(self, now: float) -> bool:
-        return self._gate.open or self._landing.pays(now)
+        """Guesses are for what OSS would have to be asked for: a file in the cache on disk comes as soon without."""
+        return not self._served() and (self._gate.open or self._landing.pays(now))
 
     def _is_told(self, node: int) -> bool:
         found = False
@@ -214,6 +221,8 @@ class Scheduler:
             self._lists.append(self._lists.pop(0))
         if self._lists or self._left:
             return self._lists  # obeyed also where guessing does not pay
+        if self._served():
+            return ()
         if self._gate.open:
             return (self._folders, self._epoch)
         return (self._epoch,) if self._landing.pays(now) else ()

@@ -68,6 +68,13 @@ class Allowance:
             job.paid = min(job.missing, self._prepaid)
             self._bytes -= job.paid
 
+    def repeated(self, job: Job) -> None:
+        """A second request of the job goes out beside the first."""
+        if self._rates[0]:
+            self._requests -= 1
+        if self._rates[1]:
+            self._bytes -= min(job.missing, self._prepaid)
+
     def charge(self, job: Job) -> None:
         """Pays what the job has received beyond what was paid."""
         received = job.scatter.received - job.started_at
@@ -82,7 +89,11 @@ class Allowance:
         """
         demand_jobs, ahead_jobs, demand_bytes, ahead_bytes = waiting
         if self._rates[1]:
-            reading = [(connection, connection.job) for connection in connections if connection.job is not None]
+            reading = [
+                (connection, job)
+                for connection in connections
+                if (job := connection.job) is not None and job.connection is connection
+            ]
             for _, job in reading:
                 self.charge(job)
                 unpaid = job.missing - max(0, job.paid - (job.scatter.received - job.started_at))

@@ -8,8 +8,8 @@ from typing import Final
 from ossmount.oss.fetch.trouble import Retry
 
 #: Seconds before the first repeat, and at most, by the kind of trouble.
-_FIRST: Final = {Retry.SOON: 0.05, Retry.LATER: 0.2}
-_MOST: Final = {Retry.SOON: 2.0, Retry.LATER: 5.0}
+FIRST: Final = {Retry.SOON: 0.05, Retry.LATER: 0.2}
+MOST: Final = {Retry.SOON: 2.0, Retry.LATER: 3.0}
 #: Attempts that may follow at once on closed keep-alive connections before that counts as a failing network.
 _MAX_AT_ONCE: Final = 4
 
@@ -22,8 +22,8 @@ def delay(retry: Retry, attempts: int, damages: int, jitter: Callable[[], float]
     """
     if retry is Retry.NEVER or (retry is Retry.ONCE and damages > 1):
         return None
-    if retry is Retry.ONCE or (retry is Retry.AT_ONCE and attempts <= _MAX_AT_ONCE):
+    if retry in (Retry.ONCE, Retry.RESIGNED) or (retry is Retry.AT_ONCE and attempts <= _MAX_AT_ONCE):
         return 0.0
     kind = Retry.LATER if retry is Retry.LATER else Retry.SOON
-    full = min(_MOST[kind], _FIRST[kind] * 2.0 ** min(attempts - 1, 16))
+    full = min(MOST[kind], FIRST[kind] * 2.0 ** min(attempts - 1, 16))
     return full * (0.5 + 0.5 * jitter())

@@ -16,6 +16,7 @@ from ossmount.errors import Unavailable
 from ossmount.oss.fetch.answer import Chunks, Head, HeadReader, Malformed
 from ossmount.oss.fetch.exchange import judge
 from ossmount.oss.fetch.job import Job
+from ossmount.oss.fetch.patience import Patience
 from ossmount.oss.fetch.resolver import Address
 from ossmount.oss.fetch.transport import Transport, Tunnel
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged, of_status, stalled, transport
@@ -32,11 +33,8 @@ _PROGRESS_STEP: Final = 256 << 10
 
 
 class Timeouts(NamedTuple):
-    """Seconds."""
-
-    connect: float  # TCP, tunnel and TLS handshake together
-    first_byte: float  # from the request to the first byte of the answer
-    stall: float  # between two bytes of it
+    connect: float  # seconds for TCP, tunnel and TLS handshake together
+    patience: Patience  # for the first byte of an answer, and between two bytes of it
 
 
 class Owner(Protocol):
@@ -49,12 +47,16 @@ class Owner(Protocol):
         """A request goes out."""
         ...
 
+    def won(self, connection: Connection, job: Job) -> None:
+        """The answer begins to a job for which there are two requests: no byte of it has been written yet."""
+        ...
+
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes of the job are in; the connection is idle or closed."""
         ...
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
-        """The attempt failed; the connection is idle or closed."""
+        """The attempt failed; the connection is idle or closed. job.connection: the other request, where there were two."""
         ...
 
     def progressed(self, job: Job) -> None: ...
@@ -100,6 +102,9 @@ class Connection:
         self.paused = False  # not received from, since the limit has no bytes left for it
         self.served = 0  # answers that came over this connection
         self.opened = now
+        self.begun = now  # when it was given the job
+        self._asked = now  # when the request went out
+        self._silence = math.inf  # seconds for which nothing may come
         self.expires = now + timeouts.connect
 
     def __repr__(self) -> str:
@@ -117,11 +122,21 @@ class Connection:
         """No more bytes than that are ever on their way or wait to be received. Raises OSError."""
         self._transport.bound_buffer(size)
 
-    def begin(self, job: Job, request: bytes, now: float) -> None:
-        """Sends a GET, as soon as the connection stands. Only when idle or just made."""
-        job.connection = self
-        job.started_at = job.scatter.received
+    @property
+    def silent(self) -> bool:
+        """Nothing of an answer has come."""
+        return self.state is State.OPENING or (self.state is State.HEAD and not self._heads.begun)
+
+    def begin(self, job: Job, request: bytes, now: float, *, second: bool = False) -> None:
+        """Sends a GET, as soon as the connection stands. Only when idle or just made. second: beside another request."""
+        if second:
+            job.rival = self
+        else:
+            job.connection = self
+            job.started_at = job.scatter.received
         self.job = job
+        self.begun = now
+        self._silence = self._timeouts.patience.silence(job.silences)
         self._request = request
         if self.state is State.IDLE:
             self._guarded(self._ask, now)
@@ -138,7 +153,7 @@ class Connection:
         if paused == self.paused or self.state is not State.BODY:
             return
         self.paused = paused
-        self.expires = math.inf if paused else now + self._timeouts.stall
+        self.expires = math.inf if paused else now + self._silence
         self._transport.pause(paused)
 
     def time_out(self) -> None:
@@ -146,9 +161,9 @@ class Connection:
         if self.state is State.OPENING:
             self._fail(transport(f"no connection to {self._transport.peer} within {self._timeouts.connect:g} s"))
         elif self.state is State.HEAD and not self._heads.begun:
-            self._fail(stalled(f"no answer within {self._timeouts.first_byte:g} s"))
+            self._give_up(f"no answer within {self._silence:.3g} s")
         elif self.state is not State.CLOSED:
-            self._fail(stalled(f"the answer stalled for {self._timeouts.stall:g} s"))
+            self._give_up(f"the answer stalled for {self._silence:.3g} s")
 
     def close(self) -> None:
         """Closes the socket. The job, if any, is the caller's business."""
@@ -158,6 +173,12 @@ class Connection:
             self._transport.close()
 
     # ---- inside
+
+    def _give_up(self, text: str) -> None:
+        if self.job is not None:
+            self.job.silences += 1
+        self._timeouts.patience.silent(self._silence)
+        self._fail(stalled(text))
 
     def _guarded(self, action: Callable[[float], None], now: float) -> None:
         """Runs one step and turns whatever goes wrong into a failed job."""
@@ -180,7 +201,7 @@ class Connection:
         job, self.job = self.job, None
         self.close()
         if job is not None:
-            job.connection = None
+            job.leave(self)
             self._owner.failed(self, job, trouble)
 
     def _step(self, now: float) -> None:
@@ -198,7 +219,8 @@ class Connection:
 
     def _ask(self, now: float) -> None:
         self.state = State.HEAD
-        self.expires = now + self._timeouts.first_byte
+        self._asked = now
+        self.expires = now + self._silence
         self._interim = 0
         self._owner.asked()
         self._transport.send(self._request)
@@ -217,10 +239,9 @@ class Connection:
                 if self._interim > _MAX_INTERIM or taken[0].status == 101:
                     raise Malformed("an unexpected interim answer")
                 taken = self._heads.feed(taken[1])
-            asked = self.expires - self._timeouts.first_byte
-            self.expires = now + self._timeouts.stall
+            self.expires = now + self._silence
             if taken is not None:
-                self._owner.answering(now - asked)
+                self._owner.answering(now - self._asked)
                 self._begin_body(*taken, now)
                 return
 
@@ -235,6 +256,8 @@ class Connection:
             self._feed_error(rest)
             return
         judge(head, job)
+        if job.rival is not None:
+            self._owner.won(self, job)
         if self._chunks is not None:
             self.state = State.CHUNKS
             self._feed_chunks(self._chunks, rest)
@@ -264,7 +287,7 @@ class Connection:
                 return
             if self._transport.drains:
                 break
-        self.expires = now + self._timeouts.stall
+        self.expires = now + self._silence
         self._report(job)
 
     def _receive_rest(self, now: float) -> None:
@@ -274,7 +297,7 @@ class Connection:
             size = self._transport.receive((scratch,))
             if size < 0:
                 return
-            self.expires = now + self._timeouts.stall
+            self.expires = now + self._silence
             if self.state is State.ERROR:
                 self._feed_error(scratch[:size], end=size == 0)
             elif size == 0:
@@ -321,7 +344,8 @@ class Connection:
         trouble = of_status(head, bytes(self._error), job.key)
         if not self._rest(head, reusable=reusable):
             raise trouble
-        self.job = job.connection = None
+        self.job = None
+        job.leave(self)
         self._owner.failed(self, job, trouble)
 
     def _complete(self, *, reusable: bool) -> None:

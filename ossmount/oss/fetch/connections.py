@@ -7,6 +7,7 @@ from typing import Final
 
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch.connection import Connection, Owner, State, Timeouts
+from ossmount.oss.fetch.patience import Patience
 from ossmount.oss.fetch.resolver import Address, Resolver
 from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.transport import Tunnel
@@ -24,12 +25,12 @@ _LARGEST_BUFFER: Final = 256 << 10
 class Connections:
     """All of them. How many there may be is the worker's business."""
 
-    def __init__(self, owner: Owner, poller: select.epoll, settings: WorkerSettings, now: float) -> None:
+    def __init__(self, owner: Owner, poller: select.epoll, settings: WorkerSettings, patience: Patience, now: float) -> None:
         endpoint, proxy = Endpoint(*settings.endpoint), settings.proxy
         self._owner = owner
         self._poller = poller
         self._tunnel = _tunnel(endpoint, settings)
-        self._timeouts = _timeouts(settings)
+        self._timeouts = Timeouts(min(settings.connect_timeout, settings.timeout), patience)
         self._buffer = settings.prepaid if settings.prepaid <= _LARGEST_BUFFER else 0
         self._idle: dict[Connection, float] = {}  # since when; the last one is used first
         self.resolver = Resolver(*(proxy[:2] if proxy else (endpoint.host, endpoint.port)))
@@ -82,12 +83,6 @@ class Connections:
             raise transport(f"{address[1][0]}: {error.strerror}") from None
         self.by_descriptor[connection.fileno()] = connection
         return connection
-
-
-def _timeouts(settings: WorkerSettings) -> Timeouts:
-    """A quarter of the deadline at most for silence, so that there is time to try again."""
-    silence = min(15.0, settings.timeout / 4)
-    return Timeouts(min(settings.connect_timeout, settings.timeout), silence, silence)
 
 
 def _tunnel(endpoint: Endpoint, settings: WorkerSettings) -> Tunnel:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from ossmount.config import Credentials, SourceConfig
 from ossmount.errors import Changed, Unavailable
 from ossmount.oss.endpoint import Endpoint
 from ossmount.oss.fetch.answer import Head, Malformed, content_range
 from ossmount.oss.fetch.job import Job
+from ossmount.oss.fetch.settings import WorkerSettings
 from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
 from ossmount.oss.signing import Signer
 
@@ -47,6 +50,17 @@ class RequestWriter:
         return f"GET {self._origin}{path} HTTP/1.1\r\n{self._fixed}{lines}\r\n\r\n".encode("ascii")
 
 
+def request_writer(
+    settings: WorkerSettings, credentials: Callable[[], Credentials], clock: Callable[[], float]
+) -> RequestWriter:
+    """The one of a fetch process."""
+    endpoint = Endpoint(*settings.endpoint)
+    source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
+    proxied = settings.proxy is not None and not endpoint.tls
+    authorization = settings.proxy[2] if settings.proxy else ""
+    return RequestWriter(endpoint, Signer(source, clock), proxy_authorization=authorization, absolute=proxied)
+
+
 def judge(head: Head, job: Job) -> None:
     """Holds a 200 or 206 against what was asked for and notes the object's CRC64. Raises Trouble."""
     headers = head.headers
@@ -65,7 +79,7 @@ def judge(head: Head, job: Job) -> None:
         raise damaged("neither Content-Length nor chunks")
     if head.length is not None and head.length != job.missing:
         raise damaged(f"Content-Length is {head.length} for {job.missing} bytes")
-    if job.whole and not ranged:
+    if job.summed or not ranged:
         crc = headers.get(b"x-oss-hash-crc64ecma")
         if crc is not None and (not crc.isdigit() or len(crc) > 20):
             raise damaged("x-oss-hash-crc64ecma is no number")

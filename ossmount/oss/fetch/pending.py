@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import trio
 
+from ossmount.errors import OssMountError
 from ossmount.oss.fetch import wire
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest
 
@@ -25,6 +26,8 @@ class Pending:
     denied: bool = False  # at least once
     waiting: trio.CancelScope | None = None  # no process has it: it waits for other credentials
     cancelled: bool = False
+    ended: bool = False  # done was called
+    verdict: OssMountError | None = None  # of whoever compares the checksums of ranges
 
 
 def on_trios_clock(deadline: float) -> float:
@@ -33,7 +36,7 @@ def on_trios_clock(deadline: float) -> float:
 
 
 def start_message(number: int, pending: Pending) -> wire.Message:
-    version, start, length, targets, _ = pending.request
+    version, start, length, targets, _, summed = pending.request
     key, etag, size = version
-    wants_progress = pending.progress is not None
-    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, wants_progress, pending.deadline)
+    wants = pending.progress is not None, pending.deadline, summed is not None
+    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, *wants)

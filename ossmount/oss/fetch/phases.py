@@ -53,6 +53,11 @@ class Phases:
         queued = job.queued if job.tries or job.connection is not None else now - job.born
         return [(wire.SLOW, job.number, now - job.born, queued, job.paused, job.tries)]
 
+    @property
+    def first_bytes(self) -> list[int]:
+        """The running histogram of the seconds until first bytes."""
+        return self._first_byte.buckets
+
     def message(self) -> wire.Message:
         self.untold = False
         return (wire.PHASES, self._first_byte.facts(), self._attempts.facts(), self._queued, self._paused)

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import trio
 
 from ossmount.config import Credentials, FetchConfig, SourceConfig
-from ossmount.errors import CredentialsRefused, OssMountError, Unavailable
+from ossmount.errors import CredentialsRefused, Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.complaints import Complaints
 from ossmount.oss.fetch.pending import Pending
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
@@ -65,8 +67,10 @@ class FetchPool:
             connect_timeout=source.connect_timeout,
             timeout=source.timeout,
             prepaid=_prepaid(self._rates.bounds.bandwidth),
+            verify=config.verify,
             proxy=proxy_of(endpoint, source.proxy, environment),
             slow_after=config.slow_after,
+            hedge_above=config.hedge_above,
         )
         self._source = source
         self._timeout = source.timeout
@@ -77,15 +81,27 @@ class FetchPool:
         self._where: dict[int, Slot] = {}
         self._closed = False
         self._nursery: trio.Nursery | None = None  # while it runs
-        self._held: list[tuple[Slot, int, trio.CancelScope, OssMountError]] = []  # before it runs
+        self._held: list[Callable[[], Awaitable[None]]] = []  # what waits for credentials before it runs
         self._missing: CredentialsRefused | None = None  # why there are no credentials at all
         self._loan = Loan()
+
+        complain = Complaints(source.bucket).failed
 
         def start() -> FetchProcess:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._newest, self._hold, self._loan, self._rates)
+            Slot(
+                index,
+                start,
+                self._where,
+                self._credentials_message,
+                self._newest,
+                self._hold,
+                self._loan,
+                self._rates,
+                complain,
+            )
             for index in range(count)
         ]
 
@@ -171,7 +187,7 @@ class FetchPool:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 for held in self._held:
-                    self._hold(*held)
+                    nursery.start_soon(held)
                 nursery.start_soon(self._rates.run)
                 for slot in self._slots:
                     nursery.start_soon(slot.run)
@@ -227,20 +243,20 @@ class FetchPool:
         self._renew_credentials(time.monotonic())
         return self._generation
 
-    def _hold(self, slot: Slot, number: int, scope: trio.CancelScope, failure: OssMountError) -> None:
-        """A fetch cannot go on without other credentials: it goes on when they come, and fails when the scope ends first."""
+    def _hold(self, scope: trio.CancelScope, ended: Callable[[bool], None]) -> None:
+        wait = partial(self._wait_for_others, None if self._missing is not None else self._credentials, scope, ended)
         if self._nursery is None:
-            self._held.append((slot, number, scope, failure))  # run() takes it over
+            self._held.append(wait)  # run() takes it over
         else:
-            self._nursery.start_soon(self._wait_for_others, slot, number, scope, failure)
+            self._nursery.start_soon(wait)
 
-    async def _wait_for_others(self, slot: Slot, number: int, scope: trio.CancelScope, failure: OssMountError) -> None:
-        used = None if self._missing is not None else self._credentials
+    async def _wait_for_others(
+        self, refused: Credentials | None, scope: trio.CancelScope, ended: Callable[[bool], None]
+    ) -> None:
         renewed = False
         with scope:
-            renewed = await self._source.renew(used)
-        self._renew_credentials(time.monotonic())
-        slot.release(number, self._generation, None if renewed else failure)
+            renewed = await self._source.renew(refused)
+        ended(renewed)
 
     def _renew_credentials(self, now: float, *, push: bool = True) -> None:
         """Asks for the credentials and tells the processes when they have changed; the last good ones serve on."""

@@ -14,6 +14,7 @@ import trio
 
 from ossmount.errors import CredentialsRefused, DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.denials import Denials, Hold
 from ossmount.oss.fetch.pending import Pending, on_trios_clock, start_message
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.reports import Phases
@@ -53,18 +54,19 @@ class Slot:
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
         generation: Callable[[], int],
-        hold: Callable[[Slot, int, trio.CancelScope, OssMountError], None],
+        hold: Hold,
         loan: Loan,
         rates: Rates,
+        complain: Callable[[bytes, OssMountError], None],
     ) -> None:
         self._index = index
         self._start = start
         self._where = where
         self._credentials_message = credentials_message
-        self._generation = generation  # of the credentials as they are now
-        self._hold = hold
+        self._denials = Denials(generation, hold, self._start_again, self._finish)
         self._loan = loan
         self._rates = rates
+        self._complain = complain
         self._party = rates.join(self._granted, self._bounded)
         self._grants = (0, 0)  # requests and bytes that the process that runs now was granted
         self._connections = 0  # that the process may use; 0: as many as it was told at its start
@@ -95,8 +97,7 @@ class Slot:
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
         if missing is not None:
-            pending.denied = True
-            self._wait(number, pending, missing)
+            self._denials.wait(number, pending, missing)
             return
         self._tell(start_message(number, pending))
         if self._rates.bounded and self.process is not None:
@@ -125,7 +126,7 @@ class Slot:
         pending = self._pending[number]
         pending.cancelled = True
         if pending.waiting is not None:
-            pending.waiting.cancel()  # release() ends it
+            pending.waiting.cancel()
         else:
             self._tell((wire.CANCEL, number))
 
@@ -263,8 +264,11 @@ class Slot:
             _, number, failure, text = message
             self._tell_slow(number, failure)
             error = wire.FAILURES[failure](text) if failure else None
-            if not isinstance(error, Denied) or not self._ask_again(number, error):
+            pending = self._pending.get(number)
+            if pending is None or not isinstance(error, Denied) or not self._denials.repeats(number, pending, error):
                 self._finish(number, error)
+        elif kind == wire.SUMMED:
+            self._summed(*message[1:])
         elif kind == wire.PROGRESS:
             pending = self._pending.get(message[1])
             if pending is not None and pending.progress is not None:
@@ -287,6 +291,11 @@ class Slot:
         elif kind == wire.READY:
             self._answered = True
             self.ready.set()
+
+    def _summed(self, number: int, crc: int, whole: int | None) -> None:
+        pending = self._pending.get(number)
+        if pending is not None and pending.request.summed is not None:
+            pending.verdict = pending.request.summed(crc, whole)
 
     def _tell_slow(self, number: int, failure: str) -> None:
         """A fetch has ended; where the time went was reported just before."""
@@ -313,55 +322,20 @@ class Slot:
     def _bounded(self, bounds: Bounds) -> None:
         self._tell((wire.BOUNDS, *bounds))
 
-    def _ask_again(self, number: int, failure: Denied) -> bool:
-        """A fetch was denied: starts it again with other credentials, when there are some or when they have come.
-
-        Once only where OSS did not say that the credentials are the reason.
-        """
-        pending = self._pending.get(number)
-        refused = isinstance(failure, CredentialsRefused)
-        if pending is None or pending.cancelled or (pending.denied and not refused):
-            return False
-        pending.denied = True
-        generation = self._generation()
-        if generation != pending.generation:
-            self._start_again(number, pending, generation)
-        elif refused:
-            self._wait(number, pending, failure)
-        else:
-            return False
-        return True
-
-    def _start_again(self, number: int, pending: Pending, generation: int) -> None:
-        pending.generation = generation
+    def _start_again(self, number: int, pending: Pending) -> None:
         self._tell(start_message(number, pending))
-
-    def _wait(self, number: int, pending: Pending, failure: OssMountError) -> None:
-        """Until there are other credentials, or its deadline."""
-        pending.waiting = trio.CancelScope(deadline=on_trios_clock(pending.deadline))
-        self._hold(self, number, pending.waiting, failure)
-
-    def release(self, number: int, generation: int, failure: OssMountError | None) -> None:
-        """A fetch waits no longer for other credentials: it is started, or fails."""
-        pending = self._pending.get(number)
-        if pending is None:
-            return
-        pending.waiting = None
-        if pending.cancelled:
-            self._finish(number, Unavailable("cancelled: nobody waits any more"))
-        elif failure is not None:
-            self._finish(number, failure)
-        else:
-            self._start_again(number, pending, generation)
 
     def _finish(self, number: int, failure: OssMountError | None) -> None:
         pending = self._pending.pop(number, None)
         if pending is None:
             _log.error("fetch process %d reports fetch %d, which it does not have", self._index, number)
             return
+        if failure is not None and not pending.cancelled:
+            self._complain(pending.request.version.key, failure)
+        pending.ended = True
         del self._where[number]
         self.load -= pending.request.length + _FETCH_COST
-        _guarded(pending.done, failure)
+        _guarded(pending.done, failure or pending.verdict)
 
     def _tell(self, message: wire.Message) -> None:
         self._outbox.append(message)

@@ -6,7 +6,7 @@ Both ends are the same interpreter and trust each other, so marshal serves: it p
 daemon to process:
     (CONFIGURE, settings: dict)                    first of all, once
     (CREDENTIALS, id, secret, token)               before the first START, and when they change
-    (START, number, key, etag, size, start, length, targets, demand, progress, deadline)
+    (START, number, key, etag, size, start, length, targets, demand, progress, deadline, summed)
     (PROMOTE, number, deadline)
     (CANCEL, number)
     (LEND,)                                        with a device and a guard (SCM_RIGHTS), in a frame of its own
@@ -18,6 +18,8 @@ daemon to process:
 process to daemon:
     (READY,)                                       once, after CONFIGURE
     (DONE, number, failure, text)                  failure: a name of FAILURES, "" for success
+    (SUMMED, number, crc, whole)                   before DONE, of a range that is wanted with its CRC-64; whole: the object's,
+                                                   None where OSS tells none
     (PROGRESS, number, bytes)
     (STORED, number, errno)                        0: done
     (LATENCY, seconds)                             until the first byte of an answer, now and then
@@ -58,6 +60,25 @@ WANT: Final = 16
 CONNECTIONS: Final = 17
 PHASES: Final = 18
 SLOW: Final = 19
+SUMMED: Final = 20
+
+#: What COUNTERS counts.
+COUNTED: Final = (
+    "requests",
+    "bytes",
+    "connections",
+    "answered",
+    "retries",
+    "throttled",
+    "timeouts",
+    "damaged",  # answers that could not be right
+    "reused_closed",
+    "resigned",
+    "hedged",  # requests that were made a second time
+    "hedges_won",  # of which the second one was answered first
+    "verified",  # whole objects whose CRC-64 was compared
+    "unverified",  # whole objects without CRC-64, and all of them with --verify off
+)
 
 #: The failures that a fetch can end in, by the name that DONE carries.
 FAILURES: Final[dict[str, type[errors.OssMountError]]] = {

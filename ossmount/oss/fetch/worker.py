@@ -5,29 +5,29 @@ Started by ossmount.oss.fetch.process; talks to the daemon as ossmount.oss.fetch
 
 from __future__ import annotations
 
+import math
 import random
 import select
 import socket
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ossmount.config import Credentials, SourceConfig
-from ossmount.errors import DeadlineExceeded, OssMountError, Unavailable
-from ossmount.oss.endpoint import Endpoint
+from ossmount.config import Credentials
+from ossmount.errors import OssMountError
+from ossmount.oss.clock import ServerClock
 from ossmount.oss.fetch import allowance, backoff, wire
 from ossmount.oss.fetch.allowance import Allowance
 from ossmount.oss.fetch.connection import Connection, State
 from ossmount.oss.fetch.connections import Connections
 from ossmount.oss.fetch.delivery import Delivery, Latency
-from ossmount.oss.fetch.exchange import RequestWriter
+from ossmount.oss.fetch.exchange import request_writer
 from ossmount.oss.fetch.in_hand import InHand
 from ossmount.oss.fetch.job import Job
 from ossmount.oss.fetch.jobs import JobQueue
+from ossmount.oss.fetch.patience import Budget, Patience
 from ossmount.oss.fetch.phases import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
-from ossmount.oss.fetch.trouble import Retry, Trouble, damaged
-from ossmount.oss.signing import Signer
+from ossmount.oss.fetch.trouble import CANCELLED, Retry, Trouble, damaged, overdue
 
 if TYPE_CHECKING:
     import ssl
@@ -38,11 +38,10 @@ _SCRATCH: Final = 16 << 10
 _MESSAGES: Final = 64 << 10
 #: Seconds between two looks at the timeouts while anything is under way.
 _SWEEP: Final = 0.25
+#: The same at least, where requests are made a second time soon.
+_SHORT_SWEEP: Final = 0.02
 #: A cancelled fetch that misses no more than this is finished: that costs less than a new connection.
 _FINISH_ANYWAY: Final = 512 << 10
-
-
-_CANCELLED: Final = Trouble(Unavailable, Retry.NEVER, "cancelled: nobody waits any more")
 
 
 class Worker:
@@ -64,19 +63,20 @@ class Worker:
         self._limit = settings.connections
         self._credentials = Credentials()
         self._generation = 0  # of the credentials
-        self._writer = _request_writer(settings, lambda: self._credentials)
+        self._clock = ServerClock()
+        self._writer = request_writer(settings, lambda: self._credentials, self._clock)
         self._in_hand = in_hand
         self._jobs: dict[int, Job] = {}  # all that are not done
         self._queue = JobQueue()
         self._now = time.monotonic()
-        self._connections = Connections(self, self._poller, settings, self._now)
+        self._patience = Patience(settings.silence, settings.hedge_above)
+        self._second_requests = Budget()
+        self._connections = Connections(self, self._poller, settings, self._patience, self._now)
         self._allowance = Allowance(settings.prepaid)
         self._wanted = (self._allowance.seen, allowance.NOTHING)  # as the daemon was told
         self._next_sweep = 0.0
         self._phases = Phases(settings.slow_after)
-        self.counters = dict.fromkeys(
-            ("requests", "bytes", "connections", "answered", "retries", "throttled", "timeouts", "damaged", "reused_closed"), 0
-        )
+        self.counters = dict.fromkeys(wire.COUNTED, 0)
         self._told: dict[str, int] = {}  # the counters that the daemon knows
         control.setblocking(False)
         self._poller.register(control, select.EPOLLIN)
@@ -90,7 +90,7 @@ class Worker:
         poll, connections = self._poller.poll, self._connections.by_descriptor
         while True:
             self._flush()
-            ready = poll(self._patience())
+            ready = poll(self._until_needed())
             self._now = now = time.monotonic()
             for fd, events in ready:
                 connection = connections.get(fd)
@@ -196,23 +196,40 @@ class Worker:
             job.cancelled = True
             return
         else:
-            job.connection.close()
-        self._end(job, _CANCELLED)
+            self._drop_connections(job)
+        self._end(job, CANCELLED)
+
+    def _drop_connections(self, job: Job) -> None:
+        """Nothing that is still on its way for the job is wanted."""
+        for connection in (job.connection, job.rival):
+            if connection is not None:
+                connection.job = None
+                connection.close()
+        job.connection = job.rival = None
 
     def _end(self, job: Job, trouble: Trouble | None) -> None:
         """The job is over: tells the daemon."""
         del self._jobs[job.number]
         self._in_hand.end(job.number)
         self._outgoing += self._phases.slow(job, self._now)
-        if trouble is None:
-            self._outgoing.append((wire.DONE, job.number, "", ""))
-        else:
-            self._outgoing.append((wire.DONE, job.number, trouble.failure.__name__, trouble.text))
+        failure, text = ("", "") if trouble is None else (trouble.failure.__name__, trouble.text)
+        self._outgoing.append((wire.DONE, job.number, failure, text))
 
     # ---- connections tell
 
     def asked(self) -> None:
         self.counters["requests"] += 1
+
+    def won(self, connection: Connection, job: Job) -> None:
+        """One of two requests is answered: the other one is given up, before a byte of either was written."""
+        loser = job.connection if connection is job.rival else job.rival
+        assert loser is not None
+        if connection is job.rival:
+            self.counters["hedges_won"] += 1
+            self._patience.silent(self._now - loser.begun)
+        job.connection, job.rival = connection, None
+        loser.job = None
+        loser.close()
 
     def finished(self, connection: Connection, job: Job) -> None:
         """All bytes are in: verifies them, and gives the connection its next job."""
@@ -220,14 +237,26 @@ class Worker:
         self._phases.attempted(job, self._now)
         self.counters["answered"] += 1
         self.counters["bytes"] += job.length - job.started_at
-        if job.crc64 is not None and job.scatter.crc64() != job.crc64:
+        right = job.is_right() if self._settings.verify else None
+        if right is False:
             self._again(job, damaged(f"GET {job.key!r}: the bytes fail their CRC64"))
         else:
+            if job.whole:
+                self.counters["verified" if right else "unverified"] += 1
+            elif job.summed:
+                self._outgoing.append((wire.SUMMED, job.number, job.scatter.crc64(), job.crc64))
             self._end(job, None)
         self._connections.release(connection, self._now)
 
     def failed(self, connection: Connection, job: Job, trouble: Trouble) -> None:
-        """An attempt failed: another one later, or the end of the job."""
+        """An attempt failed: another one later, the other one of two that is still under way, or the end of the job."""
+        if job.connection is not None:
+            if trouble.retry is not Retry.NEVER:
+                self._count(trouble)
+                self._connections.failed(connection, self._now)
+                self._connections.release(connection, self._now)
+                return
+            self._drop_connections(job)
         self._allowance.charge(job)
         self._phases.attempted(job, self._now)
         self.counters["bytes"] += job.scatter.received - job.started_at
@@ -256,11 +285,15 @@ class Worker:
         if trouble.retry is Retry.ONCE:
             job.damages += 1
             job.restart()
+        elif trouble.retry is Retry.RESIGNED:
+            if job.resigned or not self._clock.learn(trouble.date):
+                trouble = Trouble(trouble.failure, Retry.NEVER, trouble.text)
+            job.resigned = True
         job.attempts = 1 if job.scatter.received > job.started_at else job.attempts + 1
         self._count(trouble)
         wait = backoff.delay(trouble.retry, job.attempts, job.damages, random.random)
         if job.cancelled or wait is None or now + wait >= job.deadline:
-            self._end(job, _CANCELLED if job.cancelled else trouble)
+            self._end(job, CANCELLED if job.cancelled else trouble)
             return
         if trouble.retry is not Retry.AT_ONCE:
             job.trouble = trouble
@@ -270,15 +303,8 @@ class Worker:
         self._queue.delay(job, now + wait)
 
     def _count(self, trouble: Trouble) -> None:
-        name = {
-            Retry.AT_ONCE: "reused_closed",
-            Retry.LATER: "throttled",
-            Retry.ONCE: "damaged",
-        }.get(trouble.retry)
-        if trouble.failure is DeadlineExceeded:
-            name = "timeouts"
-        if name is not None:
-            self.counters[name] += 1
+        if trouble.counter:
+            self.counters[trouble.counter] += 1
 
     # ---- work
 
@@ -313,6 +339,22 @@ class Worker:
         connection.begin(job, request, self._now)
         return True
 
+    def _hedge(self, now: float) -> None:
+        """Makes a second request where a reader waits longer than nearly all others did. The first answer counts."""
+        for job in self._patience.late(list(self._connections.by_descriptor.values()), now):
+            if self._connections.busy >= self._limit or not self._allowance.may_start(demand=True):
+                return
+            try:
+                second = self._connections.take(now) if self._second_requests.spend() else None
+            except Trouble:
+                return
+            if second is None:
+                return
+            self.counters["hedged"] += 1
+            self.counters["connections"] += second.state is State.OPENING
+            self._allowance.repeated(job)
+            second.begin(job, self._writer.get(job), now, second=True)
+
     def _account(self, now: float) -> None:
         """Where there is a limit: who may receive, and what to ask the daemon for."""
         connections = self._connections
@@ -325,13 +367,15 @@ class Worker:
 
     def _sweep(self, now: float) -> None:
         """Timeouts, deadlines, idle connections."""
-        self._next_sweep = now + _SWEEP
+        self._patience.learn(self._phases.first_bytes, now)
+        self._second_requests.earn(self.counters["requests"])
+        self._next_sweep = now + min(_SWEEP, max(_SHORT_SWEEP, self._patience.hedge_after / 4))
         for connection in list(self._connections.by_descriptor.values()):
             job = connection.job
             if job is not None and job.deadline <= now:
                 held = connection.paused
-                connection.close()
-                self._end(job, _overdue(job, held))
+                self._drop_connections(job)
+                self._end(job, overdue(job.key, job.trouble, held=held))
             elif job is not None and connection.expires <= now:
                 connection.time_out()
         if self._told != self.counters:
@@ -339,10 +383,12 @@ class Worker:
         if self._phases.untold:
             self._outgoing.append(self._phases.message())
         for job in self._queue.expire(now):
-            self._end(job, _overdue(job, self._allowance.bounded))
+            self._end(job, overdue(job.key, job.trouble, held=self._allowance.bounded))
+        if self._patience.hedge_after < math.inf:
+            self._hedge(now)
         self._connections.close_idle(now)
 
-    def _patience(self) -> float:
+    def _until_needed(self) -> float:
         """Seconds until something must be looked at without being asked."""
         if not self._jobs and not self._phases.untold:
             return 10.0 if self._connections.by_descriptor else 3600.0
@@ -351,22 +397,3 @@ class Worker:
         if due is not None:
             times.append(due - self._now)
         return max(0.0, min(times))
-
-
-def _overdue(job: Job, held: bool) -> Trouble:
-    """What a job ends with at its deadline: what its last attempt failed with, where there was one."""
-    if held and job.trouble is None:
-        return Trouble(
-            DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: the limit on requests or bytes held it until the deadline"
-        )
-    if job.trouble is not None:
-        return Trouble(job.trouble.failure, Retry.NEVER, f"{job.trouble.text}; no success before the deadline")
-    return Trouble(DeadlineExceeded, Retry.NEVER, f"GET {job.key!r}: no answer before the deadline")
-
-
-def _request_writer(settings: WorkerSettings, credentials: Callable[[], Credentials]) -> RequestWriter:
-    endpoint = Endpoint(*settings.endpoint)
-    source = SourceConfig(settings.bucket, region=settings.region, credentials=credentials)
-    proxied = settings.proxy is not None and not endpoint.tls
-    authorization = settings.proxy[2] if settings.proxy else ""
-    return RequestWriter(endpoint, Signer(source), proxy_authorization=authorization, absolute=proxied)

@@ -62,7 +62,9 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     [
         (["moutn"], "unknown command moutn; did you mean mount?"),
         (["--vresion"], "unknown option --vresion; did you mean --version?"),
-        (["mount"], "the following arguments are required"),
+        (["mount"], "oss://BUCKET[/PREFIX] and MOUNTPOINT must be given, or --config FILE"),
+        (["mount", "oss://bucket"], "MOUNTPOINT must be given"),
+        (["umount"], "the following arguments are required"),
         (["mount", "oss://bucket", "/mnt", "--endpiont", "x"], "unknown option --endpiont; did you mean --endpoint?"),
         (["mount", "oss://bucket", "/mnt", "--end", "x"], "unknown option --end"),
         (["mount", "oss://bucket", "/mnt", "more"], "unknown argument more"),

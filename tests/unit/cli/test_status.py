@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ossmount.channel import request_timeout
 from ossmount.cli import main as cli
 from ossmount.cli import status
 from ossmount.control.registry import Record, Registry, process_start
@@ -74,7 +75,7 @@ def test_a_daemon_is_asked(registry: Registry, tmp_path: Path, capsys: pytest.Ca
     with daemon(tmp_path / "s", ANSWER):
         assert cli.main(["status", "/mnt/x", "--json"]) == ExitCode.OK
     # Nothing is mounted at /mnt/x in the test: the daemon serves what was lazily unmounted.
-    assert json.loads(capsys.readouterr().out) == {"state": "detached", **ANSWER}
+    assert json.loads(capsys.readouterr().out) == {"state": "detached", **ANSWER, "warnings": []}
 
 
 def test_the_form_for_people(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +88,19 @@ def test_the_form_for_people(registry: Registry, tmp_path: Path, capsys: pytest.
     assert "    list = 1,234" in lines
     assert "      LOOKUP = 5" in lines
     assert "    umask = 022  (default)" in lines
+
+
+def test_warnings(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.write(record(tmp_path))
+    monkeypatch.setattr(request_timeout, "warning", lambda deadline: f"the kernel is impatient with {deadline:g} s")
+    options = {"timeout": {"value": "45", "origin": "--timeout"}}
+    facts = {"metadata": {"store": {"warnings": ["the disk is full"]}}}
+    with daemon(tmp_path / "s", {**ANSWER, "options": options, "facts": facts}):
+        assert cli.main(["status", "/mnt/x"]) == ExitCode.OK
+    said = capsys.readouterr().out
+    assert "  warning   the kernel is impatient with 45 s\n" in said and "  warning   the disk is full\n" in said
 
 
 def test_the_list_of_all(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ from ossmount.daemon.failures import command_error
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options import declarations as options
-from ossmount.options.settings import Settings, UsageError, gather
+from ossmount.options.gathering import gather
+from ossmount.options.settings import Settings, UsageError
 from ossmount.options.source import Source
 
 KEYS = {"OSS_ACCESS_KEY_ID": "id", "OSS_ACCESS_KEY_SECRET": "hunter2"}

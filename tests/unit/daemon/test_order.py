@@ -5,7 +5,6 @@ import pytest
 
 from ossmount.daemon.order import Order
 from ossmount.options import declarations as options
-from ossmount.options.credentials import CREDENTIALS
 from ossmount.options.settings import Given, Settings
 from ossmount.options.source import Source
 
@@ -28,7 +27,7 @@ def test_paths_mean_the_folder_in_which_they_were_written(tmp_path: Path, monkey
     text = order.to_json()
     monkeypatch.chdir("/")
     settings = Order.from_json(text).settings
-    assert settings[CREDENTIALS] == tmp_path / "keys.json"
+    assert settings[options.CREDENTIALS] == tmp_path / "keys.json"
     assert settings[options.CACHE_DIR] == (tmp_path / "one", Path("/two"))
     assert settings[options.METADATA_SNAPSHOT] == tmp_path / "names"
 

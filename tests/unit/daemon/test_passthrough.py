@@ -11,7 +11,8 @@ from ossmount.channel import mounting
 from ossmount.channel.mounting import Mount
 from ossmount.config import DiskConfig
 from ossmount.daemon import passthrough
-from ossmount.options.settings import Settings, UsageError, gather
+from ossmount.options.gathering import gather
+from ossmount.options.settings import Settings, UsageError
 
 DISK = DiskConfig((Path("/cache"),), "store")
 ROOT = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n"

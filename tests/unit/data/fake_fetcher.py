@@ -7,7 +7,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastcrc import crc64
+
 from ossmount.config import DataConfig
+from ossmount.data.integrity import Integrity
 from ossmount.data.interface import Outcome
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
@@ -43,6 +46,7 @@ class FakeFetcher:
         self.objects: dict[Version, bytes] = {}
         self.pending: list[Fetch] = []
         self.requests: list[FetchRequest] = []  # all there were
+        self.told: dict[Version, int | None] = {}  # the CRC-64 that OSS tells, where it is not that of the bytes
         self.fail_at_once: OssMountError | None = None  # answer inside fetch()
 
     def fetch(self, request: FetchRequest, done: FetchDone, progress: FetchProgress | None = None) -> int:
@@ -98,7 +102,15 @@ class FakeFetcher:
         fetch = fetch or self.pending[0]
         self.receive(fetch, fetch.request.length, tell=False)
         self.pending.remove(fetch)
-        fetch.done(None)
+        fetch.done(self.verdict(fetch.request))
+
+    def verdict(self, request: FetchRequest) -> OssMountError | None:
+        """What comes of comparing checksums, where it was asked for."""
+        if request.summed is None:
+            return None
+        start, data = request.start, self.objects[request.version]
+        told = self.told.get(request.version, crc64.xz(data))
+        return request.summed(crc64.xz(data[start : start + request.length]), told)
 
     def complete_all(self) -> None:
         """Completes what is under way until nothing is."""
@@ -174,13 +186,23 @@ class Answer:
 class World:
     """A reader over a fake fetcher, with a clock that the test sets. A context manager."""
 
-    def __init__(self, memory: int = 16 * MIB, *, readahead_size: int = MIB, readahead_count: int = 4) -> None:
+    def __init__(self, memory: int = 16 * MIB, *, readahead_size: int = MIB, readahead_count: int = 4, verify: int = 0) -> None:
+        """verify: one of so many larger objects is compared with its checksum; 0: none."""
         self.now = 1000.0
         self.slab = Slab(memory)
         self.fetcher = FakeFetcher(self.slab)
         config = DataConfig(memory, readahead_size, readahead_count)
         self.kernel = FakeKernel(self.slab)
-        self.reader = ObjectReader(self.slab, self.fetcher, config, clock=lambda: self.now, storer=self.kernel)
+        self.damaged: list[tuple[Version, OssMountError]] = []
+        self.integrity = Integrity(self.fetcher, verify) if verify else None
+        self.reader = ObjectReader(
+            self.slab,
+            self.integrity or self.fetcher,
+            config,
+            clock=lambda: self.now,
+            storer=self.kernel,
+            damaged=lambda version, error: self.damaged.append((version, error)),
+        )
 
     def __enter__(self) -> World:
         return self

@@ -262,6 +262,87 @@ def test_the_header_of_a_safetensors_file_and_then_its_tensors() -> None:
     assert trace.waits <= 3
 
 
+def test_a_zip_that_is_opened_by_its_tail_and_some_members_of_it() -> None:
+    """End record, central directory, and for each member its local header with the compressed bytes behind it."""
+    order = random.Random(6)
+    size = 900 * MIB
+    trace = Trace(size)
+    trace.read(size - 4096, 4096)
+    for read in chunks(size - MIB, MIB - 4096, 128 * KIB):
+        trace.read(*read)
+    opened = trace.fetched
+    assert opened <= 1.5 * MIB
+    members = sorted(order.sample(range(size // MIB - 2), 40))
+    for member in order.sample(members, len(members)):
+        for read in chunks(member * MIB, 112 * KIB, 16 * KIB):
+            trace.read(*read)
+    assert trace.fetched - opened <= 1.3 * 40 * 112 * KIB
+    assert trace.waits <= 10 + 3 * 40
+
+
+def test_one_column_of_a_parquet_file() -> None:
+    """Footer, then a chunk of some MiB in each row group, all of one length: fetched before they are asked for."""
+    size = 2 * GIB
+    trace = Trace(size)
+    trace.read(size - 4096, 4096)
+    trace.read(size - 64 * KIB, 60 * KIB)
+    for group in range(32):
+        for read in chunks(64 * MIB * group + 5 * MIB, 2 * MIB, MIB):
+            trace.read(*read)
+    assert trace.waits <= 2 + 16
+    assert trace.fetched <= (32 + 16) * 2 * MIB
+
+
+def test_the_headers_of_a_tar_file_whose_members_are_skipped() -> None:
+    """What makes an index of it: 512 bytes for each member, of which the kernel reads a page. No byte of the members."""
+    order = random.Random(7)
+    trace = Trace(GIB)
+    at = members = 0
+    while at < GIB - MIB:
+        trace.read(at // BLOCK * BLOCK, 4096)
+        members += 1
+        at += 512 + -(-order.randrange(40_000, 200_000) // 512) * 512
+    assert trace.fetched <= MIB + 1.2 * members * 4096
+    assert trace.waits <= members
+
+
+def test_a_tar_file_that_is_streamed() -> None:
+    trace = Trace(256 * MIB)
+    for read in chunks(0, 256 * MIB, 10 * KIB // BLOCK * BLOCK):  # tarfile's own blocks of 10 KiB, as far as pages go
+        trace.read(*read)
+    assert trace.waits <= 2
+    assert trace.fetched == 256 * MIB
+
+
+def test_an_hdf5_file_with_its_metadata_all_over_and_chunks_at_random() -> None:
+    """Superblock, then object headers and B-tree nodes wherever they lie, then chunks of 256 KiB in shuffled order."""
+    order = random.Random(8)
+    size = 4 * GIB
+    trace = Trace(size)
+    trace.read(0, 16 * KIB)
+    places = [order.randrange(MIB, size - MIB) // BLOCK * BLOCK for _ in range(60)]
+    for place in places:
+        trace.read(place, 4096)
+    metadata = trace.fetched
+    assert metadata <= 128 * KIB + 60 * 4096
+    chunk = 256 * KIB
+    wanted = order.sample(range(16, size // chunk - 1, 2), 200)
+    for number in wanted:
+        for read in chunks(number * chunk, chunk, 128 * KIB):
+            trace.read(*read)
+    assert trace.fetched - metadata <= 1.05 * 200 * chunk
+    assert trace.waits <= 1 + 60 + 2 * 200
+
+
+def test_an_hdf5_file_whose_chunks_are_read_in_order() -> None:
+    trace = Trace(4 * GIB)
+    trace.read(0, 16 * KIB)
+    trace.read(3 * GIB, 4096)
+    for read in chunks(MIB, 200 * MIB, 256 * KIB):
+        trace.read(*read)
+    assert trace.waits <= 2 + 8
+
+
 def test_a_small_limit_bounds_what_is_fetched_ahead() -> None:
     trace = Trace(64 * MIB, limit=MIB)
     for read in chunks(0, 32 * MIB, 128 * KIB):

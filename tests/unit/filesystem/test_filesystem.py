@@ -15,6 +15,7 @@ from ossmount.config import FilesystemConfig
 from ossmount.data.interface import ReadDone
 from ossmount.errors import (
     Changed,
+    Corrupted,
     DeadlineExceeded,
     InvalidArgument,
     IsDirectory,
@@ -69,6 +70,9 @@ class DictNamespace:
             return self.nodes[node]
         except KeyError:
             raise StaleNode(str(node)) from None
+
+    def file(self, key: bytes) -> Node | None:
+        return next((node for node in self.nodes.values() if node.key == key), None)
 
     def list(self, node: int, after: bytes) -> Soon[Sequence[Named]]:
         self.lists.append((node, after))
@@ -299,3 +303,18 @@ def test_the_crc_comes_from_a_head_of_the_same_version() -> None:
         _wait(_with_head(info._replace(crc64=None)).getxattr(100, b"user.oss.crc64"))
     with pytest.raises(Changed):
         _wait(_with_head(NotFound("gone")).getxattr(100, b"user.oss.crc64"))
+
+
+def test_the_kernel_forgets_the_pages_of_what_is_corrupted() -> None:
+    """Also where nobody reads it just now; the pages of another version stay."""
+    filesystem, kernel = _filesystem(reader=DictReader(failure=Corrupted("bad"))), RecordingKernel()
+    filesystem.attach(kernel)
+    answers: list[object] = []
+    filesystem.read(FILE.id, 0, 10, answers.append)
+    assert [type(answer) for answer in answers] == [Corrupted] and kernel.told == [FILE.id]
+    kernel.told.clear()
+    filesystem.drop(Version(FILE.key, "another", FILE.size))
+    filesystem.drop(Version(b"unknown", FILE.etag, FILE.size))
+    assert kernel.told == []
+    filesystem.drop(Version(FILE.key, FILE.etag, FILE.size))
+    assert kernel.told == [FILE.id]

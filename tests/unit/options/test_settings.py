@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossmount.options import declarations as options
-from ossmount.options import rules
-from ossmount.options.settings import DEFAULT, Settings, UsageError, gather, misspelled, split_mount_options
+from ossmount.options.foreign import FOREIGN, Fate
+from ossmount.options.gathering import gather, misspelled, split_mount_options
+from ossmount.options.settings import DEFAULT, Settings, UsageError
 
 
 def resolve(
@@ -52,7 +53,9 @@ def test_an_empty_environment_variable_says_nothing() -> None:
         (["uid="], "-o uid is empty"),
         (["uid=me"], "-o uid: 'me' is not right: expected a whole number"),
         (["rw"], "read-only"),
-        (["ro=1"], "unknown option"),
+        (["ro=false"], "-o ro: it is always so: the mount is read-only"),
+        (["nonempty"], "-o nonempty: .*empty folder"),
+        (["oss_access_key_secret=hunter2"], "access keys are no options.* credentials=FILE"),
         (["uid=1,uid=2"], "-o uid and -o uid say different things"),
         (["open=skip,close_to_open"], r"open=skip \(from -o open\) contradicts close_to_open \(from -o close_to_open\)"),
         (["open=skip,direct_io"], "contradicts"),
@@ -64,6 +67,12 @@ def test_an_empty_environment_variable_says_nothing() -> None:
 def test_what_cannot_be_meant(mount_options: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve(mount_options=mount_options)
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(UsageError) as error:
+        resolve({"umask": "9", "channel": "fast"}, ["open=skip,direct_io"])
+    assert len(str(error.value).splitlines()) == 3
 
 
 def test_one_option_in_two_spellings_must_agree() -> None:
@@ -84,7 +93,9 @@ def test_names_of_other_products_are_known() -> None:
 
 
 def test_what_is_always_so_is_accepted_and_changes_nothing() -> None:
-    settings = resolve(mount_options=[",".join(rules.ALWAYS_SO)])
+    always = [name for name, one in FOREIGN.items() if one.fate is Fate.ALWAYS]
+    settings = resolve(mount_options=[",".join(always)])
+    assert "auto_cache" in always
     assert settings.given() == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import http.server
 import ipaddress
+import itertools
 import logging
 import socket
 import ssl
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,6 +42,7 @@ from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss import buckets
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.interface import ObjectLister
+from ossmount.oss.session import Answer, Question
 
 T = TypeVar("T")
 
@@ -244,18 +247,43 @@ def test_what_passes_is_tried_again(bad: Reply) -> None:
     assert len(script.requests) == 3
 
 
-@pytest.mark.parametrize(
-    ("bad", "kind"),
-    [
-        (Reply(500, refusal("InternalError")), Unavailable),
-        (Reply(503, refusal("QpsLimitExceeded")), Throttled),
-        (Reply(body=b"<ListBucketResult>"), Damaged),
-    ],
-)
-def test_attempts_are_bounded(bad: Reply, kind: type[OssMountError]) -> None:
-    with serving(bad) as script, pytest.raises(kind):
+def test_what_stays_damaged_is_given_up_soon() -> None:
+    with serving(Reply(body=b"<ListBucketResult>")) as script, pytest.raises(Damaged):
         ask(source(script), lambda bucket: bucket.list_page(b""))
-    assert len(script.requests) == (buckets.DAMAGED_ATTEMPTS if kind is Damaged else buckets.ATTEMPTS)
+    assert len(script.requests) == buckets.DAMAGED_ATTEMPTS
+
+
+@pytest.mark.parametrize("kind", [Unavailable, Throttled, DeadlineExceeded])
+def test_what_may_pass_is_asked_for_until_the_deadline(kind: type[OssMountError], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute without OSS is a pause: a lookup fails no sooner than a read does."""
+    times: list[float] = []
+
+    async def at_once(exchange: Callable[[], T], **_options: object) -> T:
+        await trio.lowlevel.checkpoint()
+        return exchange()
+
+    def request(_question: Question, _deadline: float) -> Answer:
+        times.append(trio.current_time() - begin)
+        raise kind("not now")
+
+    begin = 0.0
+
+    async def main() -> None:
+        nonlocal begin
+        bucket = Bucket(SourceConfig("data", endpoint="http://127.0.0.1:1", timeout=60.0))
+        monkeypatch.setattr(bucket._session, "request", request)
+        begin = trio.current_time()
+        with pytest.raises(kind, match="not now"):
+            await bucket.list_page(b"")
+
+    monkeypatch.setattr(buckets, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert 56.0 < times[-1] < 60.0
+    assert pauses[0] <= 0.2
+    assert max(pauses) <= buckets.LONGEST_PAUSE
+    assert 30 <= len(times) <= 70
 
 
 @pytest.mark.parametrize(

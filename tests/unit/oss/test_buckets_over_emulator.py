@@ -7,9 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from email.utils import formatdate
 from typing import TypeVar
-from unittest import mock
 from urllib.parse import urlsplit
 
 import hypothesis
@@ -22,7 +20,7 @@ from ossmount.emulator.faults import Fault
 from ossmount.emulator.server import EmulatedServer
 from ossmount.errors import DeadlineExceeded, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
 from ossmount.model import ObjectInfo
-from ossmount.oss import buckets, session
+from ossmount.oss import buckets
 from ossmount.oss.buckets import Bucket
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.signing import Signer
@@ -215,13 +213,27 @@ def test_check_explains(server: EmulatedServer) -> None:
         assert not isinstance(caught.value, (Unavailable, Throttled))
 
 
-def test_check_tells_a_wrong_clock(server: EmulatedServer) -> None:
-    past = time.time() - 3600
-    with (
-        mock.patch.object(session.OSS2.auth.utils, "http_date", lambda: formatdate(past, usegmt=True)),
-        pytest.raises(Denied, match=r"RequestTimeTooSkewed .*clock of this machine"),
-    ):
+@pytest.mark.parametrize("region", ["", "cn-hangzhou"])
+@pytest.mark.parametrize("ahead", [-86_400.0 * 400, 3600.0])
+def test_a_wrong_clock_is_put_right_by_the_first_refusal(
+    server: EmulatedServer, region: str, ahead: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def twice(bucket: Bucket) -> None:
+        await bucket.check()
+        await bucket.check()
+
+    monkeypatch.setattr(server.accounts, "ahead", ahead)
+    ask(source(server, region=region), twice)
+    assert server.requests.count("LIST") == 3
+    assert caplog.text.count("set the clock") == 1
+
+
+def test_a_refusal_that_tells_no_time_is_explained(server: EmulatedServer) -> None:
+    """And one that goes on although it was told OSS's own time is not repeated for ever."""
+    server.faults.add(Fault(code="RequestTimeTooSkewed"))
+    with pytest.raises(Denied, match=r"RequestTimeTooSkewed .*clock of this machine"):
         ask(source(server), lambda bucket: bucket.check())
+    assert server.requests.count("LIST") == 2
 
 
 @pytest.mark.parametrize(
@@ -247,7 +259,7 @@ def test_faults_that_stay_have_an_end(server: EmulatedServer) -> None:
         server.faults.clear()
         server.faults.add(fault)
         with pytest.raises(kind):
-            ask(source(server), lambda bucket: bucket.head(b"a"))
+            ask(replace(source(server), timeout=1.5), lambda bucket: bucket.head(b"a"))
     server.faults.clear()
     server.faults.add(Fault(hang=True))
     with pytest.raises((DeadlineExceeded, Unavailable)):

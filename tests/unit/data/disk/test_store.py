@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossmount.data.disk import store
-from ossmount.data.disk.layout import BLOCK, Label, name_of
+from ossmount.data.disk.layout import BLOCK, WHOLE, Label, name_of
 from ossmount.data.disk.pieces import Pieces
+from ossmount.data.disk.quick import QuickReader
 from ossmount.model import Version
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -101,6 +102,8 @@ def test_no_flipped_bit_is_ever_delivered(size: int, seed: int, flips: int) -> N
         for first, last in missing:
             found[first:last] = data[first:last]
         assert found == data
+        if size <= WHOLE:  # also where the event loop reads it by itself
+            assert QuickReader(slab, 3600.0).read(root, name, size) in (None, data)
         assert bad <= sum(-(-(last - first) // BLOCK) for first, last in missing)
 
 

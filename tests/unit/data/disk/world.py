@@ -64,7 +64,7 @@ class DiskWorld:
             DiskConfig(tuple(directories), STORE, **{"free_space": 0, "slow_after": 2 * LIMIT, "end_within": LIMIT, **config}),
             clock=lambda: time.monotonic() + self.later,
         )
-        self.reader = ObjectReader(self.slab, self.cache, DataConfig(memory, MIB, 4))
+        self.reader = ObjectReader(self.slab, self.cache, DataConfig(memory, MIB, 4), at_once=self.cache.at_once)
         self.cache.attach(self.reader.hold)
         self.directories = directories
 

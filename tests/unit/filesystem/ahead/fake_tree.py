@@ -115,6 +115,7 @@ class Station:
         self.latency = latency
         self.memory = memory
         self.kernel_wanted = 0
+        self.served = False  # by local disks
         self.tree = FakeTree()
         self.prefetcher = FakePrefetcher(room)
         self.scheduler = Scheduler(
@@ -124,6 +125,7 @@ class Station:
             latency=lambda: self.latency,
             memory=lambda: self.memory,
             want_kernel=self._want_kernel,
+            served=lambda: self.served,
             clock=lambda: self.now,
         )
 

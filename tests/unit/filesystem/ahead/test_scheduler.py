@@ -91,6 +91,26 @@ def test_an_order_that_is_told_takes_the_room_of_a_guess() -> None:
     assert {version.key[:2] for version in station.prefetcher.staged} == {b"a/"}
 
 
+def test_nothing_is_guessed_while_readers_are_served_by_local_disks() -> None:
+    station = Station()
+    folders = [station.tree.folder(f"{number}") for number in range(4)]
+    files = [station.tree.files(folder, 100) for folder in folders]
+    station.served = True
+    station.read(*[each[number] for number in range(0, 60, 3) for each in files])
+    assert station.asked == []
+    station.served = False
+    station.read(*[each[number] for number in range(1, 60, 3) for each in files])
+    assert station.asked != []
+
+
+def test_a_told_order_is_obeyed_also_where_local_disks_serve() -> None:
+    station = Station()
+    station.served = True
+    told(station, 20)
+    station.settle()
+    assert len(station.asked) == 20
+
+
 def test_run_looks_at_what_was_noted_and_ends_when_cancelled() -> None:
     station = Station()
     nodes = station.tree.files(station.tree.folder("a"), 100)

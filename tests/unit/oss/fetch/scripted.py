@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import socket
@@ -201,10 +202,17 @@ class Wanted:
     received: bytes = b""
     calls: int = 0
     progress: list[int] = field(default_factory=list)
+    verdict: OssMountError | None = None  # on its checksum
+    sums: list[tuple[int, int | None]] | None = None  # those of the range and of the object go there, where it is a list
 
     def __post_init__(self) -> None:
         if self.length < 0:
             self.length = len(self.data) - self.start
+
+    def summed(self, crc: int, whole: int | None) -> OssMountError | None:
+        assert self.calls == 0 and self.sums is not None
+        self.sums.append((crc, whole))
+        return self.verdict
 
     @property
     def right(self) -> bool:
@@ -263,7 +271,9 @@ def fetch_all(
     connections: int = 16,
     environment: dict[str, str] | None = None,
     rates: Rates | None = None,
+    hedge_above: float = math.inf,
     during: Callable[[FetchPool, list[int]], object] | None = None,
+    verify: bool = True,
 ) -> dict[str, object]:
     """Fetches everything at once through a pool of its own, fills in what became of it, and returns the pool's facts.
 
@@ -271,7 +281,8 @@ def fetch_all(
     """
     slab = Slab(wanted)
     try:
-        facts = trio.run(_fetch_all, config, wanted, slab, FetchConfig(workers, connections), environment or {}, rates, during)
+        fetch_config = FetchConfig(workers, connections, hedge_above=hedge_above, verify=verify)
+        facts = trio.run(_fetch_all, config, wanted, slab, fetch_config, environment or {}, rates, during)
         for index, item in enumerate(wanted):
             item.received = slab.content(index)
         assert slab.guards_intact()
@@ -311,7 +322,14 @@ async def _fetch_all(
             await started.wait()
             numbers = [
                 pool.fetch(
-                    FetchRequest(Version(item.key, item.etag, len(item.data)), item.start, item.length, targets, item.demand),
+                    FetchRequest(
+                        Version(item.key, item.etag, len(item.data)),
+                        item.start,
+                        item.length,
+                        targets,
+                        item.demand,
+                        None if item.sums is None else item.summed,
+                    ),
                     done_of(item),
                     item.progress.append,
                 )

@@ -21,6 +21,7 @@ class FakeConnection:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        job.connection = cast(Connection, self)
         self.paused = False
 
     def pause(self, paused: bool, now: float) -> None:
@@ -29,7 +30,7 @@ class FakeConnection:
 
 def carried(allowance: Allowance, size: int, *, demand: bool, received: int = 0) -> FakeConnection:
     """A job that was started and has received so much."""
-    job = Job((wire.START, 1, b"key", "E1", 64 * MIB, 4096, size, ((0, size),), demand, True, 0.0), SLAB)
+    job = Job((wire.START, 1, b"key", "E1", 64 * MIB, 4096, size, ((0, size),), demand, True, 0.0, False), SLAB)
     allowance.started(job)
     job.scatter.received = received
     return FakeConnection(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -44,16 +45,22 @@ def _body(*lines: str, status: str = "200 OK", body: bytes = DATA) -> bytes:
     return head(status, *lines) + body
 
 
+def losing(data: bytes, end: str) -> Callable[[Request], list[Action]]:
+    """A server that ends the first answer for each key after as many bytes as the key says."""
+
+    def script(request: Request) -> list[Action]:
+        answer = honest(data, "E1", request)
+        return [answer] if request.nth else [answer[: int(request.key)], end]
+
+    return script
+
+
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 def test_a_connection_lost_at_every_byte_is_resumed(end: str) -> None:
     whole = honest(DATA, "E1", Request(0, "GET", "", {"if-match": '"E1"'}, 0))
     positions = range(len(whole))
 
-    def script(request: Request) -> list[Action]:
-        answer = honest(DATA, "E1", request)
-        return [answer] if request.nth else [answer[: int(request.key)], end]
-
-    with serving(script) as server:
+    with serving(losing(DATA, end)) as server:
         wanted = [Wanted(b"%d" % position, DATA, pieces=3) for position in positions]
         facts = fetch_all(source(server.url), wanted, connections=32)
         assert [item.key for item in wanted if not item.right] == []
@@ -64,6 +71,21 @@ def test_a_connection_lost_at_every_byte_is_resumed(end: str) -> None:
     if end == CLOSE:  # a reset throws away what was not read yet
         assert ranges[b"%d" % (len(whole) - 1)] == "bytes=39-39"
     assert ranges[b"0"] is None
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_a_connection_lost_at_every_byte_of_a_larger_answer(end: str) -> None:
+    """Larger than what is received together with the head, so that the body comes straight into the slab."""
+    data = random.Random(1).randbytes(20_000)
+    length = len(honest(data, "E1", Request(0, "GET", "", {"if-match": '"E1"'}, 0)))
+    with serving(losing(data, end)) as server:
+        for first in range(0, length, 500):
+            wanted = [Wanted(b"%d" % position, data, pieces=3) for position in range(first, min(first + 500, length))]
+            facts = fetch_all(source(server.url), wanted, connections=32)
+            assert [item.key for item in wanted if not item.right] == []
+            assert facts["restarts"] == 0
 
 
 def test_a_stall_at_any_byte_is_resumed() -> None:

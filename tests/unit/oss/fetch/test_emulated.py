@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -44,6 +45,23 @@ def test_a_wrong_secret_is_denied(server: EmulatedServer) -> None:
     fetch_all(source(server.url, credentials=lambda: _credentials("wrong")), wanted)
     assert isinstance(wanted[0].failure, Denied)
     assert "SignatureDoesNotMatch" in str(wanted[0].failure)
+
+
+@pytest.mark.parametrize("region", ["", "cn-hangzhou"])
+def test_a_wrong_clock_is_put_right_by_the_first_refusals(server: EmulatedServer, region: str) -> None:
+    server.accounts.ahead = -7200.0
+    wanted = [Wanted(KEYS[number % 4], DATA, etag=ETAG, start=number) for number in range(20)]
+    facts = fetch_all(source(server.url, region=region, credentials=_credentials), wanted, connections=4)
+    assert [(item.key, item.failure) for item in wanted if not item.right] == []
+    assert 1 <= cast(int, facts["resigned"]) <= 4  # those that were under way when the first refusal came
+
+
+def test_a_clock_that_stays_refused_is_asked_about_once(server: EmulatedServer) -> None:
+    server.faults.add(Fault(code="RequestTimeTooSkewed"))
+    wanted = [Wanted(b"a", DATA, etag=ETAG)]
+    fetch_all(source(server.url, credentials=_credentials), wanted)
+    assert isinstance(wanted[0].failure, Denied)
+    assert server.requests.count("GET") == 2
 
 
 def test_archived_gone_and_replaced(server: EmulatedServer) -> None:

@@ -8,7 +8,7 @@ SLAB = memoryview(bytearray(100))
 
 
 def _job(number: int, *, demand: bool = True, deadline: float = 60.0) -> Job:
-    return Job((wire.START, number, b"key", "etag", 10, 0, 10, ((0, 10),), demand, True, deadline), SLAB)
+    return Job((wire.START, number, b"key", "etag", 10, 0, 10, ((0, 10),), demand, True, deadline, False), SLAB)
 
 
 def _taken(queue: JobQueue, *, readahead: bool = True) -> list[int]:
@@ -75,4 +75,4 @@ def test_expired_jobs_are_taken_out_wherever_they_wait() -> None:
 
 def test_a_whole_object_reports_no_progress() -> None:
     assert not _job(1).progress
-    assert Job((wire.START, 1, b"k", "e", 11, 0, 10, ((0, 10),), True, True, 1.0), SLAB).progress
+    assert Job((wire.START, 1, b"k", "e", 11, 0, 10, ((0, 10),), True, True, 1.0, False), SLAB).progress

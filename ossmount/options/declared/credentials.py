@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ossmount.options import units
-from ossmount.options.option import Option
-
-GROUP = "Credentials"
+from ossmount.options.declared.option import IDENTITY, Option
 
 CREDENTIALS_FROM: Option[str] = Option(
     "credentials_from",
-    GROUP,
+    IDENTITY,
     units.choice("auto", "env", "file", "process", "oidc", "profile", "ossutil", "ecs"),
     "auto",
     "The one place where credentials are looked for. auto takes what the other options of this group name, else the first "
@@ -20,7 +18,7 @@ CREDENTIALS_FROM: Option[str] = Option(
 )
 CREDENTIALS: Option[Path | None] = Option(
     "credentials",
-    GROUP,
+    IDENTITY,
     units.PATH,
     None,
     "JSON file with AccessKeyId, AccessKeySecret and, for temporary ones, SecurityToken and Expiration (empty: never). It is "
@@ -29,7 +27,7 @@ CREDENTIALS: Option[Path | None] = Option(
 )
 CREDENTIAL_PROCESS: Option[tuple[str, ...]] = Option(
     "credential_process",
-    GROUP,
+    IDENTITY,
     units.COMMAND,
     (),
     "Program, with its arguments, that prints such an object. It is run without a shell, for 30 s at most, and again before "
@@ -38,7 +36,7 @@ CREDENTIAL_PROCESS: Option[tuple[str, ...]] = Option(
 )
 CREDENTIALS_PROFILE: Option[str] = Option(
     "credentials_profile",
-    GROUP,
+    IDENTITY,
     units.TEXT,
     "",
     "Profile of the aliyun CLI (~/.aliyun/config.json), of mode AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, "
@@ -47,16 +45,15 @@ CREDENTIALS_PROFILE: Option[str] = Option(
 )
 RAM_ROLE_NAME: Option[str] = Option(
     "ram_role_name",
-    GROUP,
+    IDENTITY,
     units.TEXT,
     "",
     "RAM role of this ECS instance, whose credentials its metadata service gives out.",
     computed="ALIBABA_CLOUD_ECS_METADATA, else the role that is attached",
-    aliases=("ram_role",),
 )
 RAM_ROLE_ARN: Option[str] = Option(
     "ram_role_arn",
-    GROUP,
+    IDENTITY,
     units.TEXT,
     "",
     "Role to assume at STS with the credentials that were found, or with the pod's OIDC token: acs:ram::ACCOUNT:role/NAME.",
@@ -64,7 +61,7 @@ RAM_ROLE_ARN: Option[str] = Option(
 )
 ROLE_SESSION_NAME: Option[str] = Option(
     "role_session_name",
-    GROUP,
+    IDENTITY,
     units.TEXT,
     "",
     "Under which name the session of that role stands in the audit log.",
@@ -72,7 +69,7 @@ ROLE_SESSION_NAME: Option[str] = Option(
 )
 STS_ENDPOINT: Option[str] = Option(
     "sts_endpoint",
-    GROUP,
+    IDENTITY,
     units.ORIGIN,
     "",
     "Where roles are assumed. https unless http:// is written.",
@@ -81,13 +78,13 @@ STS_ENDPOINT: Option[str] = Option(
 )
 ECS_METADATA_ENDPOINT: Option[str] = Option(
     "ecs_metadata_endpoint",
-    GROUP,
+    IDENTITY,
     units.ORIGIN,
     "http://100.100.100.200",
     "The metadata service of the ECS instance, or what stands in for it.",
 )
 ANONYMOUS: Option[bool] = Option(
-    "anonymous", GROUP, units.BOOLEAN, False, "Send unsigned requests: for buckets that everybody may read."
+    "anonymous", IDENTITY, units.BOOLEAN, False, "Send unsigned requests: for buckets that everybody may read."
 )
 
 #: Options that each name one source, and what credentials_from calls it.
@@ -97,15 +94,3 @@ NAMES_SOURCE: dict[Option[Any], str] = {
     CREDENTIALS_PROFILE: "profile",
     RAM_ROLE_NAME: "ecs",
 }
-CREDENTIAL_OPTIONS: tuple[Option[Any], ...] = (
-    CREDENTIALS_FROM,
-    CREDENTIALS,
-    CREDENTIAL_PROCESS,
-    CREDENTIALS_PROFILE,
-    RAM_ROLE_NAME,
-    RAM_ROLE_ARN,
-    ROLE_SESSION_NAME,
-    STS_ENDPOINT,
-    ECS_METADATA_ENDPOINT,
-    ANONYMOUS,
-)

@@ -1,7 +1,4 @@
-"""What an option is.
-
-An option named x_y is written --x-y on the command line, x_y behind -o, and OSSMOUNT_X_Y in the environment.
-"""
+"""What an option of `ossmount mount` is, and the groups that help and documents show them in."""
 
 from __future__ import annotations
 
@@ -11,6 +8,15 @@ from typing import Generic, TypeVar
 from ossmount.options.units import Unit
 
 T = TypeVar("T")
+
+WHENCE = "Where options come from"
+SOURCE = "Where the data lies"
+IDENTITY = "Credentials"
+VIEW = "What the files look like"
+CACHING = "How long names and attributes are believed"
+DATA = "Memory and transfers"
+KERNEL = "How the kernel is spoken to"
+RUNNING = "Running"
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,6 @@ class Option(Generic[T]):
     default: T
     help: str
     computed: str = ""  # how the default comes about where it is not a constant
-    aliases: tuple[str, ...] = ()  # other names behind -o
     variables: tuple[str, ...] = ()  # other environment variables, asked after OSSMOUNT_NAME
 
     @property

@@ -1,0 +1,1 @@
+"""The options of `ossmount mount`, a module for each group of them."""

@@ -1,0 +1,49 @@
+"""The time that requests are signed with: this machine's clock, put right by what OSS says when it refuses it.
+
+OSS takes no request that was signed more than 15 minutes off its own time (403 RequestTimeTooSkewed), and its answer has a
+Date. A node without NTP reads its data all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+#: The code of the refusal that tells OSS's time.
+REFUSAL: Final = "RequestTimeTooSkewed"
+#: Seconds by which the offset must change to be told again: a Date has whole seconds and travels for a while.
+_NEWS: Final = 60.0
+
+
+class ServerClock:
+    """Seconds since the epoch as OSS has them. Any thread may call and teach it."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._told = 0.0
+        self.offset = 0.0  # seconds that OSS is ahead of this machine
+
+    def __repr__(self) -> str:
+        return f"<ServerClock {self.offset:+.0f} s>"
+
+    def __call__(self) -> float:
+        return self._clock() + self.offset
+
+    def learn(self, date: str) -> bool:
+        """Takes over the Date of an answer that refused our time; False when it is none."""
+        try:
+            offset = parsedate_to_datetime(date).timestamp() - self._clock()
+        except (TypeError, ValueError, OverflowError):
+            return False
+        self.offset = offset
+        if abs(offset - self._told) > _NEWS:
+            self._told = offset
+            _log.warning(
+                "OSS's clock is %+.0f s from this machine's: requests are signed with OSS's time; set the clock", offset
+            )
+        return True
