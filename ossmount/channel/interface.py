@@ -95,6 +95,22 @@ class Backer(Protocol):
         ...
 
 
+class Mounter(Protocol):
+    """Who mounts for a daemon that may not. All raise OSError, and are soon done."""
+
+    async def mount(self, device: int, *, allow_other: bool) -> None:
+        """Mounts an open device of ours, at the mountpoint that was ordered."""
+        ...
+
+    async def set_read_ahead(self, kb: int) -> None:
+        """Sets the kernel's readahead of the mount, as soon as INIT was answered, and by daemons that follow; 0 leaves it."""
+        ...
+
+    async def detach(self) -> None:
+        """Takes the mount away, lazily: only the one that was made by mount()."""
+        ...
+
+
 class Taken(NamedTuple):
     """A connection that another daemon began and this one goes on with."""
 
@@ -138,6 +154,11 @@ class Leaver(Protocol):
 
 class Succession(Backer, Protocol):
     """What lets daemons follow one another on one connection: a keeper that holds it meanwhile."""
+
+    @property
+    def mounter(self) -> Mounter | None:
+        """None: the daemon mounts by itself."""
+        ...
 
     @property
     def journal(self) -> int:

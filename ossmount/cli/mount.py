@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ossmount.control.state import make_private, state_directory
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.declarations import CONFIG, FUSE_FD, GROUPS, OPTIONS
+from ossmount.options.declarations import CONFIG, FUSE_FD, GROUPS, OPTIONS, USER
 from ossmount.options.declared.option import Option
 from ossmount.options.gathering import gather, misspelled, without_effect
 from ossmount.options.settings import Given, Settings, UsageError
@@ -90,12 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
     _check_descriptor(settings)
-    order = _order(source, mountpoint, settings)
+    order, environ = _order(source, mountpoint, settings), dict(os.environ)
+    if settings[USER]:
+        order, environ = _for_user(order)
     if not arguments.foreground:
-        return _background(order, to_stderr=arguments.stderr)
+        return _background(order, environ, to_stderr=arguments.stderr)
     from ossmount.daemon.choice import why_no_keeper
 
-    return _foreground(order) if why_no_keeper(settings) else _foreground_with_keeper(order)
+    return (_foreground if why_no_keeper(settings) else _foreground_with_keeper)(order, environ)
 
 
 def what_and_where(source: str | None, mountpoint: str | None, given: Mapping[str, Given]) -> tuple[str, str]:
@@ -127,6 +129,20 @@ def _order(source: Source, mountpoint: str, settings: Settings) -> Order:
     return Order(source, resolve(mountpoint), settings, state)
 
 
+def _for_user(order: Order) -> tuple[Order, dict[str, str]]:
+    """Prepares the machine for a mount whose processes belong to another user: the order for them, and their environment."""
+    from ossmount.channel.mounting import MountError
+    from ossmount.daemon.failures import command_error
+    from ossmount.daemon.serving_user import find_user, prepared
+
+    try:
+        user = find_user(order.settings)
+        assert user is not None
+        return prepared(order, user), user.environment(os.environ)
+    except (UsageError, MountError) as error:
+        raise command_error(error) from None
+
+
 def _check_descriptor(settings: Settings) -> None:
     fuse_fd = settings[FUSE_FD]
     if fuse_fd is not None:
@@ -140,7 +156,7 @@ def _check_descriptor(settings: Settings) -> None:
             raise CommandError(ExitCode.USAGE, message)
 
 
-def _foreground(order: Order) -> int:
+def _foreground(order: Order, environ: dict[str, str]) -> int:
     from ossmount.daemon.failures import command_error
     from ossmount.daemon.run import run_mount
 
@@ -148,23 +164,23 @@ def _foreground(order: Order) -> int:
         print(f"{order.source} is mounted at {order.mountpoint}; Ctrl-C unmounts it", file=sys.stderr, flush=True)
 
     try:
-        run_mount(order, os.environ, ready)
+        run_mount(order, environ, ready)
     except BaseException as failure:
         raise command_error(failure) from None
     return ExitCode.OK
 
 
-def _foreground_with_keeper(order: Order) -> int:
+def _foreground_with_keeper(order: Order, environ: dict[str, str]) -> int:
     """This process becomes the keeper: what a supervisor watches is the process that does not die."""
     from ossmount.daemon.background import environment
     from ossmount.daemon.keeping import become_keeper
 
-    become_keeper(order, environment(os.environ))
+    become_keeper(order, environment(environ))
     raise AssertionError("execve() has returned")
 
 
-def _background(order: Order, *, to_stderr: bool) -> int:
+def _background(order: Order, environ: dict[str, str], *, to_stderr: bool) -> int:
     from ossmount.daemon.background import start_daemon
 
-    start_daemon(order, os.environ, to_stderr=to_stderr)
+    start_daemon(order, environ, to_stderr=to_stderr)
     return ExitCode.OK

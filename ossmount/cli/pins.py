@@ -1,7 +1,8 @@
 """What `ossmount warm --pin` and `--unpin` ask the daemon, and how often: until every file lies whole in the cache on disk.
 
 A file may have been read before without having been written to the disk (its reader was quicker than the disk), and is then
-in the kernel's page cache: such files are dropped from there and read again, by fewer threads each time.
+in the kernel's page cache: such files are dropped from there and read again, by fewer threads each time. A daemon that dies or
+is restarted meanwhile is followed by another one, which is asked again.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from ossmount.control.client import ControlError, ask
+from ossmount.control.client import ControlError, Gone, ask
+from ossmount.control.registry import Record
 from ossmount.exit_codes import CommandError, ExitCode
 
 #: Threads of each pass over what is lacking, and seconds before it: by then the cache has made room, which takes a scan of it.
@@ -20,7 +21,8 @@ PASSES: Final = ((32, 0.0), (8, 0.25), (4, 1.0), (2, 5.0), (1, 15.0), (1, 30.0))
 _BATCH: Final = 500  # paths told at once
 _PATIENCE: Final = 300.0  # seconds for one answer: names that are not known yet are asked of OSS
 _SETTLES: Final = 60.0  # seconds that what is under way to the disk may take
-_LOOK: Final = 0.05  # seconds between two looks at that
+_RESTART: Final = 120.0  # seconds that the next daemon may take
+_LOOK: Final = 0.05  # seconds between two looks at either
 
 #: Reads the files with so many threads; the failures, by path.
 Read = Callable[[Sequence[str], int], dict[str, str]]
@@ -29,8 +31,9 @@ Read = Callable[[Sequence[str], int], dict[str, str]]
 class Pins:
     """The pins of one mount."""
 
-    def __init__(self, socket: str | Path, mountpoint: str) -> None:
-        self._socket = socket
+    def __init__(self, find: Callable[[], Record | None], mountpoint: str) -> None:
+        """find: what is known of the mount now."""
+        self._find = find
         self._mountpoint = mountpoint
 
     def pin(self, paths: Sequence[str]) -> dict[str, str]:
@@ -80,9 +83,24 @@ class Pins:
 
     def _answer(self, paths: Sequence[str], **wishes: bool) -> dict[str, Any]:
         try:
-            answer = ask(self._socket, "pin", timeout=_PATIENCE, paths=list(paths), **wishes)
+            answer = self._asked(paths, **wishes)
         except ControlError as error:
             raise CommandError(ExitCode.UNEXPECTED, f"{self._mountpoint}: {error}") from None
         if "refused" in answer:
             raise CommandError(ExitCode.USAGE, f"--pin: {answer['refused']}")
         return answer
+
+    def _asked(self, paths: Sequence[str], **wishes: bool) -> dict[str, Any]:
+        """Of the daemon that serves, or will soon. Asking once more does no harm. Raises ControlError."""
+        end = 0.0
+        while True:
+            record = self._find()
+            if record is None or not record.alive():
+                raise ControlError("it is not mounted any more")
+            try:
+                return ask(record.socket, "pin", timeout=_PATIENCE, paths=list(paths), **wishes)
+            except Gone:
+                end = end or time.monotonic() + _RESTART
+                if not record.kept() or time.monotonic() > end:
+                    raise
+            time.sleep(_LOOK)

@@ -15,8 +15,12 @@ class ControlError(Exception):
     """The daemon does not answer, or answered that it could not do it."""
 
 
+class Gone(ControlError):
+    """There is no daemon at this socket, or it ended before it answered."""
+
+
 def ask(path: str | Path, command: str, *, timeout: float, **arguments: object) -> dict[str, Any]:
-    """The daemon's answer; raises ControlError. timeout: seconds for the whole conversation."""
+    """The daemon's answer; raises ControlError, or Gone. timeout: seconds for the whole conversation."""
     deadline = time.monotonic() + timeout
     received = bytearray()
     try:
@@ -28,12 +32,12 @@ def ask(path: str | Path, command: str, *, timeout: float, **arguments: object) 
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
                 piece = connection.recv(1 << 16)
                 if not piece:
-                    raise ControlError("the daemon closed the conversation without an answer")
+                    raise Gone("the daemon closed the conversation without an answer")
                 received += piece
     except TimeoutError:
         raise ControlError(f"the daemon does not answer within {timeout:g} s") from None
     except OSError as error:
-        raise ControlError(f"the daemon cannot be asked: {error.strerror}") from error
+        raise Gone(f"the daemon cannot be asked: {error.strerror}") from error
     answer = json.loads(received)
     if not isinstance(answer, dict):
         raise ControlError("the daemon's answer is not understood")

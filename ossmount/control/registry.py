@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ossmount.control.state import USERS
+
+_LARGEST = 1 << 20  # bytes of a record
+
 
 @dataclass(frozen=True)
 class Record:
@@ -44,6 +48,15 @@ class Record:
 
     def sockets(self) -> list[str]:
         return [path for path in (self.socket, self.keeper_socket) if path]
+
+
+def owner_of(pid: int) -> int | None:
+    """The real user of a process, also of one that hides from others; None when it does not run."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text("ascii", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Uid:")), None)
 
 
 def process_start(pid: int) -> int | None:
@@ -86,24 +99,39 @@ class Registry:
         """Forgets a mount, its sockets and its list of keys. The log stays, and so does all of a daemon that took its place."""
         for path in record.sockets():
             Path(path).unlink(missing_ok=True)
-        if self.find(record.mountpoint) == record:
-            for suffix in (".json", ".manifest", ".manifest.csv"):
-                self.path(record.mountpoint, suffix).unlink(missing_ok=True)
+        for folder in self._folders():
+            if _read(folder / self.path(record.mountpoint, ".json").name) == record:
+                for suffix in (".json", ".manifest", ".manifest.csv"):
+                    (folder / self.path(record.mountpoint, suffix).name).unlink(missing_ok=True)
 
     def find(self, mountpoint: str) -> Record | None:
-        return _read(self.path(mountpoint, ".json"))
+        name = self.path(mountpoint, ".json").name
+        return next((record for folder in self._folders() if (record := _read(folder / name)) is not None), None)
+
+    def _folders(self) -> list[Path]:
+        """The directory, and root's parts for other users."""
+        return [self._directory, *sorted(self._directory.glob(f"{USERS}*"))]
 
     def records(self) -> Iterator[Record]:
         """All records, by mountpoint."""
         with contextlib.suppress(FileNotFoundError):
-            found = (_read(path) for path in self._directory.glob("*.json"))
+            found = (_read(path) for folder in self._folders() for path in folder.glob("*.json"))
             yield from sorted((record for record in found if record is not None), key=lambda record: record.mountpoint)
 
 
 def _read(path: Path) -> Record | None:
-    """A record; None when there is none or the file is not one (of another version, or damaged)."""
+    """A record; None when there is none or the file is not one (of another version, damaged, or forged)."""
     try:
-        value = json.loads(path.read_text("utf-8"))
-        return Record(**{field.name: value[field.name] for field in fields(Record)})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            writer = os.fstat(file.fileno()).st_uid
+            value = json.loads(file.read(_LARGEST).decode())
+        record = Record(**{field.name: value[field.name] for field in fields(Record)})
+        return record if writer == os.geteuid() or _is_credible(record, writer, path.parent) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_credible(record: Record, writer: int, folder: Path) -> bool:
+    """Whether root may act on what another user wrote: signal its processes and remove its sockets, and nothing else."""
+    running = [pid for pid, runs in ((record.pid, record.runs()), (record.keeper_pid, record.kept())) if runs]
+    return all(owner_of(pid) == writer for pid in running) and all(Path(one).parent == folder for one in record.sockets())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ossmount
 from ossmount.control.registry import Registry
+from ossmount.control.state import log_directory
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.handshake import receive
 from ossmount.daemon.keeping import daemon_words, keeper_words, plan_of
@@ -29,7 +30,7 @@ def start_daemon(order: Order, environ: Mapping[str, str], *, to_stderr: bool = 
 
     to_stderr: it logs to our stderr and not to a file.
     """
-    log = None if to_stderr else Registry(order.state).path(order.mountpoint, ".log")
+    log = None if to_stderr else Registry(log_directory(order.state)).path(order.mountpoint, ".log")
     order = replace(order, log=str(log or ""))
     read_end, write_end = os.pipe()
     try:

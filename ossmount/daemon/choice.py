@@ -9,6 +9,8 @@ from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
 
 OLDEST_KERNEL = (5, 4)
+#: A socket: the daemons are started by who listens there, in another container (ossmount/node/starter.py).
+STARTER = "OSSMOUNT_STARTER"
 
 
 def choose_channel(wanted: str, release: str) -> tuple[str, str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import ossmount
 from ossmount.channel.mounting import detach_commands
 from ossmount.control.registry import Registry
+from ossmount.daemon.choice import STARTER
 from ossmount.daemon.order import Order
+from ossmount.daemon.serving_user import find_user
 from ossmount.keeper.plan import Plan
 from ossmount.options.declarations import FUSE_FD
 
@@ -20,10 +22,6 @@ _START = (
 )
 
 
-#: A socket: the daemons are started by who listens there, in another container (ossmount/node/starter.py).
-STARTER = "OSSMOUNT_STARTER"
-
-
 def daemon_words(order: Order) -> list[str]:
     """The beginning of a daemon's command line. Source and mountpoint stand there for whoever looks at the processes."""
     return [sys.executable, "-m", "ossmount.daemon", str(order.source), order.mountpoint]
@@ -32,6 +30,7 @@ def daemon_words(order: Order) -> list[str]:
 def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool = True) -> Plan:
     """first: the keeper starts the daemon that mounts, perhaps a descriptor that we have inherited."""
     given = order.settings[FUSE_FD]
+    user = find_user(order.settings) if os.geteuid() == 0 else None
     return Plan(
         argv=daemon_words(order),
         order=order.to_json(),
@@ -39,6 +38,8 @@ def plan_of(order: Order, *, greeting: str = "", report: int = -1, first: bool =
         greeting=greeting,
         report=report,
         inherited=[given] if given is not None and first else [],
+        user=[] if user is None else [user.uid, user.gid, *user.groups],
+        source=str(order.source),
         starter=os.environ.get(STARTER, ""),
         mountpoint=order.mountpoint,
         detach=detach_commands(order.mountpoint),

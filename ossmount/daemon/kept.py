@@ -22,16 +22,17 @@ from ossmount.daemon.keeping import keeper_words, plan_of
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.keeper import wire
+from ossmount.options.declarations import USER
 
 log = logging.getLogger(__name__)
 
 _BEAT = 1.0  # seconds between two signs of life
 _RESTART = 1.0  # seconds between two keepers at least
-_BACKING = 10.0  # seconds that the keeper has to answer a reader's open(2); it answers at once, unless it is gone
+_ANSWER = 10.0  # seconds that the keeper has to answer; it answers at once, unless it is gone
 
 
 class _Asked:
-    """A question to the keeper for the number of a backing file."""
+    """A question to the keeper: for the number of a backing file, or for what a daemon without privileges may not do."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
@@ -153,21 +154,38 @@ class Kept:
         return set(self._backings)
 
     async def back(self, file: int) -> int:
-        number, asked = next(self._numbers), _Asked()
-        self._asked[number] = asked
-        self._tell("back", (file,), number=number)
-        with trio.CancelScope(shield=True), trio.move_on_after(_BACKING):
-            await asked.answered.wait()
-        del self._asked[number]
-        if asked.error:
-            raise OSError(asked.error, os.strerror(asked.error))
-        return asked.backing
+        return await self._ask("back", (file,))
+
+    @property
+    def mounter(self) -> Kept | None:
+        return self if self._order is not None and self._order.settings[USER] else None
+
+    async def mount(self, device: int, *, allow_other: bool) -> None:
+        await self._ask("mount", (device,), allow_other=allow_other)
+
+    async def set_read_ahead(self, kb: int) -> None:
+        await self._ask("read_ahead", kb=kb)
+
+    async def detach(self) -> None:
+        await self._ask("detach")
 
     def unback(self, backing: int) -> None:
         self._backings.discard(backing)
         self._tell("unback", backing=backing)
 
     # -- inside
+
+    async def _ask(self, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> int:
+        """What the keeper answers; 0 where that is no number. Raises OSError."""
+        number, asked = next(self._numbers), _Asked()
+        self._asked[number] = asked
+        self._tell(kind, descriptors, number=number, **fields)
+        with trio.CancelScope(shield=True), trio.move_on_after(_ANSWER):
+            await asked.answered.wait()
+        del self._asked[number]
+        if asked.error:
+            raise OSError(asked.error, os.strerror(asked.error))
+        return asked.backing
 
     def _backed(self, message: Mapping[str, Any]) -> None:
         if not message["error"]:
@@ -224,6 +242,9 @@ class Kept:
             self._count(message)
         elif kind == "backed":
             self._backed(message)
+        elif kind == "done" and (asked := self._asked.get(message["number"])) is not None:
+            asked.error = message["error"]
+            asked.answered.set()
         elif kind == "leave":
             log.info("another daemon takes over")
             self._leave()

@@ -13,6 +13,7 @@ cancels the others.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import Protocol
 
 import trio
 
-from ossmount.channel.interface import Leaver
+from ossmount.channel.interface import Leaver, Mounter
 from ossmount.channel.mounting import Mount, find_mount, unmount
 from ossmount.daemon.components import Component, Parts
 from ossmount.exit_codes import CommandError, ExitCode
@@ -40,6 +41,9 @@ class Heir(Protocol):
     def inherits(self) -> bool: ...
 
     async def prepared(self) -> None: ...
+
+    @property
+    def mounter(self) -> Mounter | None: ...
 
     def end(self) -> None: ...
 
@@ -119,7 +123,7 @@ class Lifecycle:
             finally:
                 if self._stop.is_set() or not (self._ready or self._inherits):
                     with trio.CancelScope(shield=True):
-                        await trio.to_thread.run_sync(self._take_away)
+                        await self._take_away()
                     if self._kept is not None:
                         self._kept.end()
             components.cancel_scope.cancel()
@@ -163,11 +167,19 @@ class Lifecycle:
             raise CommandError(ExitCode.UNEXPECTED, f"{why} before the mount was ready")
         log.info("%s is %s", self._mountpoint, "another daemon's now" if self.left else "no longer mounted")
 
-    def _take_away(self) -> None:
+    async def _take_away(self) -> None:
         """Detaches what we mounted, if it is still there, after the channel has ended: for an end that was not orderly."""
         there = find_mount(self._mountpoint)
-        if self._mount is not None and there is not None and there.device == self._mount.device:
-            unmount(self._mountpoint, lazy=True)
+        if self._mount is None or there is None or there.device != self._mount.device:
+            return
+        mounter = None if self._kept is None else self._kept.mounter
+        if mounter is None:
+            await trio.to_thread.run_sync(functools.partial(unmount, self._mountpoint, lazy=True))
+            return
+        try:
+            await mounter.detach()
+        except OSError as failure:
+            log.warning("%s could not be unmounted: %s", self._mountpoint, failure.strerror)
 
     async def _announce(self, answered: trio.Event, ready: Callable[[], Awaitable[None]]) -> None:
         await answered.wait()

@@ -20,9 +20,10 @@ _SYS_ADMIN = 21  # CAP_SYS_ADMIN, include/uapi/linux/capability.h
 _STACKED = frozenset({"overlay", "ecryptfs"})  # file systems that lie on others: their files are one level up
 
 
-def choose(settings: Settings, disk: DiskConfig | None) -> tuple[int, str]:
+def choose(settings: Settings, disk: DiskConfig | None, asking: int | str = "self") -> tuple[int, str]:
     """How deeply the mount is to count as stacked (ChannelConfig.passthrough), or 0 and why there is no passthrough.
 
+    asking: the process that asks the kernel for it, as /proc names it.
     What only the kernel knows (whether it offers passthrough, and takes the cache's files) is found out when it is asked.
     """
     if not settings[options.PASSTHROUGH]:
@@ -33,8 +34,8 @@ def choose(settings: Settings, disk: DiskConfig | None) -> tuple[int, str]:
         return 0, "the pyfuse3 channel cannot: libfuse knows nothing of it"
     if disk is None:
         return 0, "there is no cache on a local disk: give --cache-dir"
-    if not may_administer(Path("/proc/self/status").read_text("ascii", "replace")):
-        return 0, "it needs CAP_SYS_ADMIN, as root has it"
+    if not may_administer(Path(f"/proc/{asking}/status").read_text("ascii", "replace")):
+        return 0, "it needs CAP_SYS_ADMIN, as root has it (also with --user)"
     mounts = mounting.mounts()
     return (2 if any(is_stacked(str(directory), mounts) for directory in disk.directories) else 1), ""
 

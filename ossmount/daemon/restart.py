@@ -35,6 +35,7 @@ FIXED: dict[Option[Any], str] = {
     options.PASSTHROUGH: _AGREED,
     options.FUSE_FD: _AGREED,
     options.NO_KEEPER: _KEEPER,
+    options.USER: _KEEPER,
 }
 
 

@@ -21,6 +21,7 @@ from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
 from ossmount.keeper.elsewhere import AGAIN, NoStarter
+from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
@@ -35,12 +36,11 @@ STOPPING = 45.0  # seconds from the first of them until a daemon that has not en
 class Keeper:
     """The keeper of one connection."""
 
-    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, *, own_oom: str = "") -> None:
-        """alive: both ends of the pipe that ends when nobody is left to serve; own_oom: what daemons have by right."""
-        self._plan = plan
-        self._alive = alive
-        self._journal = journal
-        self._own_oom = own_oom
+    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, oom: str, mounting: Mounting | None = None) -> None:
+        """alive: both ends of the pipe that ends when nobody is left to serve; oom: what daemons have by right."""
+        self._plan, self._alive, self._journal = plan, alive, journal
+        self._oom = oom
+        self._mounting = mounting
         self._device = -1
         self._agreement: object = None
         self._backings = Backings()
@@ -51,8 +51,7 @@ class Keeper:
         self._next = 0.0  # when the next try is due, while there is no current one
         self._tries = 0  # daemons in a row that died before they served
         self._died = False  # the last one did not leave
-        self._deaths = 0
-        self._restarts = 0
+        self._deaths = self._restarts = 0
         self._awaited = False  # whether a starter is waited for
         self._failed = ""  # why no more daemons are started
         self._ended = False  # in order
@@ -135,7 +134,7 @@ class Keeper:
         self._introduce(daemon)
 
     def _spawn(self, plan: Plan, role: str) -> Daemon:
-        daemon = spawn(plan, role, self._own_oom)
+        daemon = spawn(plan, role, self._oom)
         self._awaited = False
         self._introduce(daemon)
         return daemon
@@ -184,7 +183,8 @@ class Keeper:
             daemon.serving = True
             self._tries = 0
             self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
-            self._answer(pid=daemon.pid)
+            if self._coming is None:  # else a restart is waited for
+                self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
         elif kind == "prepared":
             daemon.prepared = True
@@ -202,6 +202,8 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
+        elif kind in ("mount", "read_ahead", "detach") and self._mounting is not None:
+            self._mounting.take(daemon, message, descriptors, self._watch)
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -296,7 +298,6 @@ class Keeper:
             self._finish(1)
 
     def _serve(self, request: dict[str, object], client: Client) -> None:
-        """The commands of the control socket."""
         command = request.get("command")
         if command == "status":
             client.answer(**self._status())
@@ -395,5 +396,5 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach)
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, self._mounting)
         self._exit_code = code

@@ -13,7 +13,9 @@ from ossmount.children.shield import shield
 from ossmount.keeper import wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.daemon import Daemon, read_oom_score_adj, write_oom_score_adj
+from ossmount.keeper.identity import CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, become
 from ossmount.keeper.keeper import Keeper
+from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import log
 
@@ -29,13 +31,25 @@ def main(arguments: list[str]) -> int:
         file.write(_NAME)
     own = read_oom_score_adj()
     lowered = int(own) > int(_OOM_SCORE_ADJ) and write_oom_score_adj(os.getpid(), _OOM_SCORE_ADJ)
+    mounting = _give_up_root(plan)
     shield()  # the environment has the access keys
     if int(arguments[1]) >= 0:
         keeper = _adopting(plan, int(arguments[1]), own if lowered else "")
     else:
-        keeper = Keeper(plan, os.pipe(), os.memfd_create("ossmount-journal"), own_oom=own if lowered else "")
+        journal = os.memfd_create("ossmount-journal")
+        keeper = Keeper(plan, os.pipe(), journal, oom=own if lowered else "", mounting=mounting)
         keeper.start()
     return keeper.run()
+
+
+def _give_up_root(plan: Plan) -> Mounting | None:
+    """For a mount whose processes belong to an ordinary user: what this keeper still does for it. Nothing when it is one."""
+    if not plan.user or os.geteuid():
+        return None
+    mounting = Mounting(plan.source, plan.mountpoint)
+    uid, gid, *groups = plan.user
+    become(uid, gid, groups, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE)
+    return mounting
 
 
 def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
@@ -46,7 +60,7 @@ def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
     message, (reading, writing, journal, device) = received
     connection.setblocking(False)
     pid = int(str(message["pid"]))
-    keeper = Keeper(plan, (reading, writing), journal, own_oom=own_oom)
+    keeper = Keeper(plan, (reading, writing), journal, oom=own_oom)
     backings = message["backings"]
     assert isinstance(backings, list)
     daemon = Daemon(pid, connection, wire.FIRST, plan)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.report import log
 
 _LIMIT = 5.0  # seconds for one command
@@ -27,8 +28,14 @@ def device_at(mountpoint: str) -> str:
     return found
 
 
-def detach(mountpoint: str, device: str, commands: list[list[str]]) -> None:
-    """Detaches our mount, and not what somebody else has mounted there since: by the first command that succeeds."""
+def detach(mountpoint: str, device: str, commands: list[list[str]], mounting: Mounting | None) -> None:
+    """Detaches our mount, and not what somebody else has mounted there since: by the first command that succeeds.
+
+    mounting: who has mounted it, where commands may not.
+    """
+    if mounting is not None:
+        mounting.take_away()
+        commands = []
     for words in commands:
         if device_at(mountpoint) != device:
             return

@@ -12,7 +12,20 @@ _LARGEST = 16 << 20  # bytes of a plan
 class Plan:
     """Not a dataclass, whose module alone would cost the keeper half a megabyte."""
 
-    __slots__ = ("argv", "detach", "environment", "greeting", "inherited", "mountpoint", "order", "report", "socket", "starter")
+    __slots__ = (
+        "argv",
+        "detach",
+        "environment",
+        "greeting",
+        "inherited",
+        "mountpoint",
+        "order",
+        "report",
+        "socket",
+        "source",
+        "starter",
+        "user",
+    )
 
     def __init__(
         self,
@@ -27,6 +40,8 @@ class Plan:
         starter: str = "",
         mountpoint: str = "",
         detach: Sequence[Sequence[str]] = (),
+        source: str = "",
+        user: Sequence[int] = (),
     ) -> None:
         self.argv = list(argv)  # of a daemon, without the descriptors that follow
         self.order = order  # what the daemon reads on its stdin
@@ -38,6 +53,8 @@ class Plan:
         self.starter = starter  # the socket of who starts the daemons in another container; "": they are our children
         self.mountpoint = mountpoint  # as the mount table has it
         self.detach = [list(words) for words in detach]  # commands that take the mount away, when no daemon does
+        self.source = source  # as the mount table is to show it
+        self.user = list(user)  # whom a keeper of root's becomes: uid, gid and all groups
 
     def __repr__(self) -> str:
         return f"<Plan {' '.join(self.argv[1:])}>"

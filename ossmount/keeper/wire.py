@@ -10,12 +10,16 @@ daemon → keeper
     end       the connection ends in order: close the device
     back      number; descriptor: a file that the kernel is to read by itself (backing.py)
     unback    backing: its number is not needed any more
+    mount     number, allow_other; descriptor: a device to mount. Under --user, as the next two; mounting.py
+    read_ahead  number, kb: of the mount that was made
+    detach    number: take the mount away, lazily
     adopt     pid, agreement, serving, backings; descriptors: both ends of the pipe, journal, device. A daemon to a keeper that
               it has started
 keeper → daemon
     hello     keeper, socket, role, agreement, after_death, deaths, restarts, backings, nice; descriptors: both ends of the
               pipe, journal, and for a successor the device
     backed    number, backing, error: the answer to back; the error is an errno, 0: none
+    done      number, error: the answer to mount, read_ahead and detach
     leave     another daemon is ready to take the connection
     take      agreement, after_death, deaths, restarts, backings; descriptor: the device
 """

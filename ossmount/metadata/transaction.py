@@ -174,7 +174,9 @@ class Transaction:
         if puts:
             with self._txn.cursor(db=self._db.children) as cursor:
                 cursor.putmulti(sorted(puts))
-        known = coverage.including(stretch.low, stretch.high, time, self._slack)
+        # An answer about one name keeps its own time: who asked for it may believe nothing that is older.
+        slack = 0.0 if stretch.high == stretch.low + b"\0" else self._slack
+        known = coverage.including(stretch.low, stretch.high, time, slack)
         if known is not coverage:
             self._put_coverage(number, known)
         return change._replace(told=change.told and bool(change.names)), found

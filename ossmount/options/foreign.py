@@ -108,7 +108,7 @@ _OF_FUSE: Mapping[str, Foreign] = {
 }
 _OF_MOUNT: Mapping[str, Foreign] = {
     **_told(MOUNT, Fate.IGNORED, "mount(8) and systemd read it", "defaults", "auto", "noauto", "nofail", "_netdev"),
-    **_told(MOUNT, Fate.IGNORED, "mount(8) reads it", "user", "nouser", "users", "owner", "group", "comment"),
+    **_told(MOUNT, Fate.IGNORED, "mount(8) reads it", "nouser", "users", "owner", "group", "comment"),
     **_told(MOUNT, Fate.IGNORED, "access times are not kept", "atime", "diratime", "relatime", "norelatime", "strictatime"),
     **_told(MOUNT, Fate.IGNORED, _WRITES, "sync", "async", "dirsync", "lazytime", "nolazytime"),
     **_told(MOUNT, Fate.IGNORED, "the mode bits decide", "exec"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ossmount.options.declarations import BY_NAME, CONFIG, OPTIONS
+from ossmount.options.declarations import BY_NAME, CONFIG, OPTIONS, USER
 from ossmount.options.foreign import FOREIGN, MOUNT, Fate, Foreign, foreign
 from ossmount.options.profiles import explicit, with_profile
 from ossmount.options.settings import Given, UsageError, nearest, parse
@@ -93,6 +93,8 @@ def translate(name: str, known: Foreign, value: str | None) -> Translated | None
 
 
 def _add_mount_option(given: dict[str, Given], name: str, value: str | None) -> None:
+    if (name, value) == (USER.name, None):
+        return  # in an fstab: who may mount. mount(8) reads it
     option, origin = BY_NAME.get(name), f"-o {name}"
     if option is None:
         known = foreign(name)

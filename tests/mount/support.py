@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from ossmount.channel.mounting import find_mount
 from ossmount.emulator.server import EmulatedServer
 
@@ -36,9 +38,9 @@ def eventually(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-def command(arguments: Sequence[str]) -> list[str]:
+def command(arguments: Sequence[str], python: str = sys.executable) -> list[str]:
     """Signals as a terminal starts programs with, whatever the tests were started with."""
-    return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "ossmount", *arguments]
+    return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", python, "-m", "ossmount", *arguments]
 
 
 def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
@@ -100,6 +102,7 @@ class Workshop:
     server: EmulatedServer
     user: str = "root"
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
 
     def __post_init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OSS", "XDG_"))}
@@ -119,7 +122,7 @@ class Workshop:
         }
 
     def words(self, arguments: Sequence[str]) -> list[str]:
-        words = command(arguments)
+        words = command(arguments, self.python)
         return words if self.user == "root" else as_nobody(words, readable=True)
 
     def run(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
@@ -262,3 +265,28 @@ def workshop(user: str = "root") -> Iterator[Workshop]:
         if left:
             raise AssertionError(f"still mounted: {left}")
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def for_everybody(shop: Workshop) -> Iterator[None]:
+    """Commands of a workshop run from places that every user may read: the checkout and Python itself may lie in root's home.
+
+    Bound read-only right below the workshop's folder, which is not removed while anything is mounted there.
+    """
+    packages = os.path.dirname(os.path.dirname(trio.__file__))
+    places = {"python": sys.base_prefix, "packages": packages, "checkout": str(ROOT)}
+    before, python = dict(shop.environment), shop.python
+    bound = []
+    try:
+        for name, source in places.items():
+            (shop.folder / name).mkdir()
+            subprocess.run(["mount", "--bind", "-o", "ro", source, str(shop.folder / name)], check=True)
+            bound.append(shop.folder / name)
+        shop.environment["PYTHONPATH"] = f"{shop.folder}/checkout{os.pathsep}{shop.folder}/packages"
+        shop.environment["LD_LIBRARY_PATH"] = f"{shop.folder}/python/lib"
+        shop.python = str(shop.folder / "python" / os.path.relpath(os.path.realpath(sys.executable), sys.base_prefix))
+        yield
+    finally:
+        shop.environment, shop.python = before, python
+        for path in bound:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)  # a process that just ends may still use it

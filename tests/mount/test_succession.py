@@ -33,7 +33,7 @@ from ossmount.config import ChannelConfig
 from tests.unit.channel.memory_filesystem import MemoryFilesystem
 mountpoint, device, alive, agreement, mode = sys.argv[1:]
 class Keeper:
-    journal, alive = os.memfd_create("journal"), int(alive)
+    journal, alive, mounter = os.memfd_create("journal"), int(alive), None
     def taken(self):
         return Taken(int(device), json.loads(agreement), True) if agreement else None
     def keep(self, fd, agreed):

@@ -8,7 +8,6 @@ between two checkpoints of the reading task nobody else touches the request buff
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import os
 import time
@@ -19,6 +18,7 @@ import trio
 from ossmount.channel import mounting
 from ossmount.channel.interface import Borrower, LocalCopies, Succession, Taken
 from ossmount.channel.kernel_channel import init, passthrough, protocol
+from ossmount.channel.kernel_channel.attaching import attach, set_read_ahead
 from ossmount.channel.kernel_channel.detaching import GRACE, detach, reap
 from ossmount.channel.kernel_channel.device import Device
 from ossmount.channel.kernel_channel.handlers import BODY, Handlers
@@ -108,7 +108,7 @@ class KernelChannel:
             self._device.close()
             with trio.CancelScope(shield=True):
                 if self._handlers is None and taken is None:
-                    await detach(self._mounted.mountpoint, helpers)  # nothing stays mounted that never served
+                    await detach(self._mounted.mountpoint, helpers, self._succession)  # nothing stays mounted that never served
                 await self._notifier.end()
                 await reap(helpers)
 
@@ -202,13 +202,12 @@ class KernelChannel:
             os.set_inheritable(given, False)
             how = "descriptor" if taken is None else "a former daemon"
             return mounting.Mounted(given, mounting.resolve(config.mountpoint), how)
-        mount = functools.partial(mounting.mount, config.mountpoint, config.source, allow_other=config.allow_other)
-        return await trio.to_thread.run_sync(mount)
+        return await attach(config, self._succession)
 
     async def _detach_when_asked(self, helpers: list[trio.Process]) -> None:
         await self._stop.wait()
         assert self._mounted is not None
-        await detach(self._mounted.mountpoint, helpers)
+        await detach(self._mounted.mountpoint, helpers, self._succession)
         # a mount that nobody uses has ended by now (ENODEV ends serve); its users get a moment, then they are cut off
         await trio.sleep(GRACE)
         assert self._nursery is not None
@@ -224,7 +223,7 @@ class KernelChannel:
         if self._succession is not None:
             self._share(self._succession, taken, agreement)
         # only now: the answer to INIT has just set the bdi's value to the lower of its own and max_readahead
-        self._read_ahead = mounting.set_read_ahead_kb(self._mounted.mountpoint, self._config.read_ahead_kb)
+        self._read_ahead = await set_read_ahead(self._mounted.mountpoint, self._config.read_ahead_kb, self._succession)
         self._handlers = self._make_handlers(self._device, agreement)
         if Init.PASSTHROUGH in agreement.flags and self._copies is not None:
             found = passthrough.begin(self._operations, self._copies, self._succession, self._device.fd)

@@ -8,15 +8,23 @@ import subprocess
 import trio
 
 from ossmount.channel import mounting
+from ossmount.channel.interface import Succession
 
 log = logging.getLogger(__name__)
 
 GRACE = 2.0  # seconds that readers of a detached mount get to finish before the connection is closed
 
 
-async def detach(mountpoint: str, helpers: list[trio.Process]) -> None:
+async def detach(mountpoint: str, helpers: list[trio.Process], succession: Succession | None = None) -> None:
     """Detaches the mount, if it is one. Its processes are added to helpers, for reap()."""
     if mounting.find_mount(mountpoint) is None:
+        return
+    mounter = None if succession is None else succession.mounter
+    if mounter is not None:
+        try:
+            await mounter.detach()
+        except OSError as failure:
+            log.warning("%s could not be unmounted (%s); it answers ENOTCONN from now on", mountpoint, failure.strerror)
         return
     for command in mounting.detach_commands(mountpoint):
         # not run_process(): cancelled, that waits for a process which may wait for us

@@ -25,10 +25,9 @@ class PathFinder:
         self._namespace = namespace
         self._folders: dict[bytes, int] = {}
 
-    async def targets(self, paths: Sequence[bytes]) -> list[Target]:
-        """The small files among the paths, in their order; whatever else there is, or is not, is left out."""
-        targets = [target_of(node) for node in await self.nodes(paths) if node is not None]
-        return [target for target in targets if target is not None]
+    async def targets(self, paths: Sequence[bytes]) -> list[Target | None]:
+        """The small files that the paths name; None for whatever else there is, or is not."""
+        return [None if node is None else target_of(node) for node in await self.nodes(paths)]
 
     async def nodes(self, paths: Sequence[bytes]) -> list[Node | None]:
         """What each path names; None where that is nothing, or cannot be told."""

@@ -63,6 +63,12 @@ class ToldList:
     def told(self) -> int:
         return self._told
 
+    @property
+    def settled(self) -> int:
+        """Files at the beginning of the list that were fetched or left out, all of them."""
+        waiting = self._waiting[0][0] if self._waiting else self._told
+        return min(waiting, min((number for number, _ in self._out.values()), default=waiting))
+
     def add(self, targets: Sequence[Target]) -> None:
         """More files, behind those told before."""
         for target in targets:

@@ -89,6 +89,8 @@ class FakeKernel:
 class FakeKeeper:
     """A Succession without processes: what one channel leaves, the next one takes."""
 
+    mounter = None
+
     def __init__(self) -> None:
         self.journal = os.memfd_create("journal")
         self.alive, self._ours = os.pipe()

@@ -5,7 +5,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ossmount.control.registry import Record, Registry, process_start
+import pytest
+
+from ossmount.control import registry
+from ossmount.control.registry import Record, Registry, owner_of, process_start
 
 
 def record(mountpoint: str = "/mnt/a", pid: int | None = None, **changes: object) -> Record:
@@ -112,3 +115,45 @@ def test_the_next_daemon_of_a_mount_takes_the_place_of_the_former_one(tmp_path: 
     assert found is not None
     registry.remove(found)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_user_wrote_names_his_own_processes_and_sockets_or_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root signals the processes of a record and removes its sockets."""
+    mine = record(socket=str(tmp_path / "uid-7/a.sock"), keeper_socket=str(tmp_path / "uid-7/b.sock"))
+    theirs = Registry(tmp_path / "uid-7")
+    (tmp_path / "uid-7").mkdir()
+    theirs.write(mine)
+    roots = Registry(tmp_path)
+    writer = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: writer + 1)
+    assert roots.find("/mnt/a") == mine and list(roots.records()) == [mine]
+    outside = tmp_path / "victim"
+    outside.touch()
+    for change in ({"socket": str(outside)}, {"keeper_socket": str(tmp_path / "uid-7/../victim")}):
+        theirs.write(replace(mine, **change))  # type: ignore[arg-type]
+        assert roots.find("/mnt/a") is None and list(roots.records()) == []
+    theirs.write(mine)
+    monkeypatch.setattr(registry, "owner_of", lambda pid: writer + 2)
+    assert roots.find("/mnt/a") is None
+    monkeypatch.undo()
+    roots.remove(mine)
+    assert list((tmp_path / "uid-7").iterdir()) == [] and outside.exists()
+
+
+def test_no_link_is_followed_to_a_record(tmp_path: Path) -> None:
+    found = Registry(tmp_path)
+    found.write(record())
+    path = found.path("/mnt/a", ".json")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert found.find("/mnt/a") is None
+    path.unlink()
+    os.mkfifo(path)
+    assert found.find("/mnt/a") is None  # and does not wait for a writer
+
+
+def test_who_runs_a_process() -> None:
+    assert owner_of(os.getpid()) == os.getuid()
+    assert owner_of(ended_process()) is None

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ossmount.control.state import make_private, state_directory
+from ossmount.control.state import log_directory, make_for_user, make_private, state_directory
 from ossmount.exit_codes import CommandError
 
 
@@ -40,3 +40,15 @@ def test_one_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(CommandError, match="not a directory of your own"):
         make_private(tmp_path)
+
+
+def test_another_users_part_lets_nobody_else_in(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    make_private(state)
+    part = make_for_user(state, os.getuid(), os.getgid())
+    assert part == state / f"uid-{os.getuid()}" and log_directory(part) == state == log_directory(state)
+    assert part.stat().st_mode & 0o777 == 0o700
+    for _ in range(2):
+        assert state.stat().st_mode & 0o777 == 0o711  # its user passes through it
+        make_private(state)
+    assert make_for_user(state, os.getuid(), os.getgid()) == part

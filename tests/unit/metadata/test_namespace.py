@@ -39,6 +39,34 @@ async def found(namespace: TreeNamespace, path: bytes) -> Found:
     return entry
 
 
+@pytest.mark.parametrize(
+    "ttls",
+    [
+        {"entry_ttl": 3.0, "attr_ttl": 3.0, "negative_ttl": 0.0},
+        {"entry_ttl": 60.0, "attr_ttl": 60.0, "negative_ttl": 0.0},
+        {"entry_ttl": 60.0, "attr_ttl": 0.0, "negative_ttl": 0.0},
+        {"entry_ttl": 60.0, "attr_ttl": 0.0, "negative_ttl": 60.0},
+        {"entry_ttl": 60.0, "attr_ttl": 60.0, "negative_ttl": 0.2},
+        {"entry_ttl": 0.0, "attr_ttl": 60.0, "negative_ttl": 60.0},
+    ],
+)
+def test_what_is_not_believed_is_told_right_behind_a_listing_that_is(tmp_path: Path, ttls: dict[str, float]) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a/b", b"a/d/e"])
+        async with running(lister, tmp_path, **ttls) as namespace:  # type: ignore[arg-type]
+            directory = (await found(namespace, b"a")).node.id
+            await list_all(namespace, directory)
+            for _ in range(3):
+                jump(0.1)
+                assert isinstance(await soon(namespace.lookup(directory, b"none")), Absent)
+                for name in (b"b", b"d"):
+                    entry = await soon(namespace.lookup(directory, name))
+                    assert isinstance(entry, Found)
+                    assert (await soon(namespace.getattr(entry.node.id))).node == entry.node
+
+    run(main)
+
+
 def test_looks_up_files_and_directories(tmp_path: Path) -> None:
     async def main() -> None:
         lister = FakeLister([b"a/b/c", b"f"])
