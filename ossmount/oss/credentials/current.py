@@ -153,7 +153,8 @@ class CurrentCredentials:
             with trio.move_on_after(min(pause, look)):
                 await self._wish.wait()
                 # not more often than that, however many requests are refused
-                await trio.sleep(max(self._asked + _WATCH - self._monotonic(), self._pause() if self._failing else 0.0))
+                soonest = self._pause() if self._failing else self._asked + _WATCH - self._monotonic()
+                await trio.sleep(max(0.0, soonest))
                 return
             if watching and await self._changed():
                 return

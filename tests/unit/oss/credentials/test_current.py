@@ -245,6 +245,24 @@ def test_who_is_refused_waits_for_others() -> None:
     simulated(main)
 
 
+def test_who_is_refused_long_after_the_last_attempt_does_not_wait_for_the_next_one() -> None:
+    """Attempts that fail are a minute apart; when somebody waits for them, seconds."""
+
+    async def main() -> None:
+        issuer = Issuer(300.0)
+        async with running(issuer) as current:
+            issuer.failure = Temporary("away")
+            await trio.sleep(1000.0)
+            while trio.current_time() - issuer.asked[-1] < 20.0:
+                await trio.sleep(1.0)
+            issuer.failure = None
+            start = trio.current_time()
+            assert await current.renew(current())
+            assert trio.current_time() - start < 1.0
+
+    simulated(main)
+
+
 def test_who_is_refused_does_not_wait_for_the_same() -> None:
     async def main() -> None:
         issuer = Issuer(3600.0)
