@@ -125,6 +125,9 @@ class ObjectReader:
         """Keeps what was fetched into the targets there until the function returned is called; None when that cannot be."""
         return None if self._queue else hold(self._cache, version, start, targets, self._pump)
 
+    def facts_of(self, version: Version) -> dict[str, object]:
+        return {"memory": self._cache.facts_of(version), "streams": self._planning.streams(version)}
+
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""
         cache = self._cache
