@@ -235,16 +235,28 @@ def test_reads_queue_for_memory_in_their_order() -> None:
 
 def test_a_read_waits_for_memory_until_a_deadline() -> None:
     with World(memory=128 * KIB) as world:
-        first, second = (world.add(128 * KIB, name) for name in ("first", "second"))
+        first, second, third = (world.add(128 * KIB, name) for name in ("first", "second", "third"))
         world.read(first, 0, 128 * KIB)
         answer, late = world.read(second, 0, 128 * KIB), world.read(second, 0, 64 * KIB)
         world.now += 59
-        newer = world.read(second, 0, 4096)
+        newer = world.read(third, 0, 4096)
         world.now += 2
         world.fetcher.fail(DeadlineExceeded("no answer"))
         assert isinstance(answer.error, DeadlineExceeded) and isinstance(late.error, DeadlineExceeded)
+        again = world.read(second, 0, 4096)  # as the kernel does with the first page
+        assert isinstance(again.error, DeadlineExceeded)
         world.fetcher.complete_all()
-        assert newer.data == world.data(second, 0, 4096)
+        assert newer.data == world.data(third, 0, 4096)
+
+
+def test_with_a_short_deadline_a_read_that_joined_readahead_is_begun_anew_only_at_once() -> None:
+    with World(timeout=4.0) as world:
+        _, answer = window_under_way(world)
+        world.now += 1
+        for fetch in list(world.fetcher.pending):
+            world.fetcher.fail(DeadlineExceeded("no answer"), fetch)
+        assert isinstance(answer.error, DeadlineExceeded)
+        assert world.fetcher.pending == []
 
 
 def test_what_readers_that_went_away_left_unread_does_not_stop_readahead() -> None:
