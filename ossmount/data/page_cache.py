@@ -79,6 +79,18 @@ class PageCache:
             gaps.append((start, end))
         return found, gaps
 
+    def facts(self) -> dict[str, int]:
+        """How memory is used now (bytes), and counters."""
+        return {
+            "memory_limit": self.size,
+            "memory_free": self.free,
+            "memory_held": self.size - self.available,
+            "memory_unread": self.unread,
+            "pages": self.count,
+            "pages_dropped": self.dropped,
+            "dropped_unread": self.dropped_unread,
+        }
+
     def facts_of(self, version: Version) -> dict[str, int]:
         """What lies in memory of a version, and what is on its way (bytes)."""
         pages = self._pages.get(version, ())
