@@ -219,6 +219,21 @@ def test_a_refusal_is_not_remembered() -> None:
         assert world.read_through(version, MIB, 4096) == world.data(version, MIB, 4096)
 
 
+def test_what_was_refused_and_is_asked_for_page_by_page_is_fetched_in_one_piece() -> None:
+    """As the kernel does after a READ of 1 MiB has failed."""
+    with World(readahead_count=0, readahead_size=0) as world:
+        version = world.add(8 * MIB)
+        refused = world.read(version, 2 * MIB, MIB)
+        world.fetcher.fail(Denied("the token has expired"))
+        assert isinstance(refused.error, Denied)
+        before = len(world.fetcher.requests)
+        pages = [world.read(version, 2 * MIB + number * 4096, 4096) for number in range(3)]
+        world.fetcher.complete_all()
+        pages += [world.read(version, 2 * MIB + number * 4096, 4096) for number in range(3, 256)]
+        assert [page.data for page in pages] == [world.data(version, 2 * MIB + at * 4096, 4096) for at in range(256)]
+        assert len(world.fetcher.requests) == before + 1
+
+
 def test_reads_queue_for_memory_in_their_order() -> None:
     with World(memory=256 * KIB) as world:
         versions = [world.add(128 * KIB, f"file {number}") for number in range(5)]
