@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from ossmount import __version__
 from ossmount.exit_codes import MEANINGS, CommandError, ExitCode
+from ossmount.printable import Shown
 
 #: Command, its module (with add_arguments(parser) and run(arguments)), and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -73,11 +75,19 @@ class Parser(argparse.ArgumentParser):
     def parse_or_exit(self, arguments: Sequence[str]) -> argparse.Namespace:
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [flag for action in self._actions for flag in action.option_strings]
+            known = [flag for action in self._written(parsed)._actions for flag in action.option_strings]
             self.error(
                 f"unknown {'option' if unknown[0].startswith('-') else 'argument'} {unknown[0]}{_near(unknown[0], known)}"
             )
         return parsed
+
+    def _written(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command of this command that was written, where there is one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found: argparse.ArgumentParser = action.choices[getattr(parsed, action.dest)]
+                return found
+        return self
 
 
 def _near(word: str, words: Sequence[str]) -> str:
@@ -91,7 +101,16 @@ def _usage(message: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does."""
+    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does.
+
+    Nothing that it prints moves a terminal's cursor or changes what stands there, whatever names are in it.
+    """
+    out, err = cast("TextIO", Shown(sys.stdout)), cast("TextIO", Shown(sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
         print(top_help(), end="", file=sys.stderr)

@@ -61,7 +61,7 @@ class ObjectReader:
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
-        self._at_once = at_once
+        self._at_once = at_once if config.kernel_keeps else None  # else the next read of it wants it in memory
         self._failures = Failures(clock)
         self._timeout = config.timeout
         self._damaged = damaged
