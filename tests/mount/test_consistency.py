@@ -24,6 +24,17 @@ def put(shop: Workshop, version: int, size: int = SMALL, key: bytes = b"folder/f
     return content(version, size)
 
 
+def opened(path: Path) -> int:
+    """A descriptor. An open(2) that meets a replaced version may end in ESTALE where the kernel's own second try comes too
+    late (seen once in 400, at a load of 30); the next one does not.
+    """
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as failure:
+        assert failure.errno == errno.ESTALE
+        return os.open(path, os.O_RDONLY)
+
+
 def mapped(path: Path, size: int) -> bytes:
     return b"".join(read_mapped({os.fsencode(path): [(0, size)]})[os.fsencode(path)])
 
@@ -95,7 +106,7 @@ def test_close_to_open_reads_what_was_stored_before_the_open(plain_shop: Worksho
         path = mount.path / "folder/file"
         for version in range(1, 7):
             new = put(shop, version, size + version % 2 * 4096)
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = opened(path)
             try:
                 assert os.pread(descriptor, 2 * size, 0) == new
             finally:
