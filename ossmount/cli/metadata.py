@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -69,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("source", metavar="oss://BUCKET[/PREFIX]", nargs="?", help="what it must be of; else what it says")
     info = add("info", "tell what a file of export is of", _info)
     info.add_argument("file", metavar=_PLACE)
+    for command in (export, load, info):
+        command.add_argument("--json", action="store_true", help="for programs: one JSON object")
     for command in (build, export, load, info):
         for option in TAKEN:
             add_option(command, option)
@@ -115,7 +118,7 @@ def _export(arguments: argparse.Namespace) -> int:
         assert isinstance(target, Path)
         header = export(store, source, target)
         size = target.stat().st_size
-    _tell(header, target, size)
+    _tell(header, target, size, arguments.json)
     return ExitCode.OK
 
 
@@ -154,13 +157,16 @@ def _import(arguments: argparse.Namespace) -> int:
         header = check(file)
         source = Source(header.bucket, header.prefix) if arguments.source is None else parse_source(arguments.source)
         header, count = _offline(arguments, source, {"endpoint": header.endpoint}, signed=False).load(file)
-    print(f"{count:,} keys taken over" if count else "this store has it already")
+    if arguments.json:
+        print(json.dumps({"keys": count}))
+    else:
+        print(f"{count:,} keys taken over" if count else "this store has it already")
     return ExitCode.OK
 
 
 def _info(arguments: argparse.Namespace) -> int:
     with _received(arguments) as file:
-        _tell(check(file), file, file.path.stat().st_size)
+        _tell(check(file), file, file.path.stat().st_size, arguments.json)
     return ExitCode.OK
 
 
@@ -219,7 +225,11 @@ def _list(offline: Offline) -> Path:
             print(file=sys.stderr)
 
 
-def _tell(header: Header, name: object, size: int) -> None:
+def _tell(header: Header, name: object, size: int, as_json: bool) -> None:
     shown = Source(header.bucket, header.prefix)
     when = datetime.fromtimestamp(header.time, timezone.utc).isoformat(" ", "seconds")
+    if as_json:
+        facts = {"file": str(name), "source": str(shown), "endpoint": header.endpoint, "keys": header.keys, "bytes": size}
+        print(json.dumps({**facts, "listed": header.time}))
+        return
     print(f"{name}: {shown} at {header.endpoint}\nlisted {when}, {header.keys:,} keys, {size:,} bytes")

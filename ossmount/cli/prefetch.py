@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one path in a line, absolute or relative to MOUNT; - reads standard input",
     )
     parser.add_argument("--null", "-0", action="store_true", help="paths end in NUL instead of a line feed")
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
             unknown = prefetcher.unknown
     except NotMounted as error:
         raise CommandError(ExitCode.NOT_MOUNTED, str(error)) from None
+    if arguments.json:
+        print(json.dumps({"fetched": result["fetched"], "there_already": result["left_out"], "left_out": unknown}))
+        return ExitCode.OK
     print(f"{result['fetched']:,} files fetched, {result['left_out']:,} were there or read already, {unknown:,} left out")
     return ExitCode.OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 from ossmount.channel.mounting import resolve
@@ -22,6 +23,7 @@ _PATIENCE = 600.0  # seconds; a million names take some
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("path", metavar="PATH", nargs="?", default="", help="a file or folder of it; everything without it")
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,6 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ControlError as error:
         raise CommandError(ExitCode.UNEXPECTED, f"{arguments.mountpoint}: {error}") from None
     names = answer["names"]
+    if arguments.json:
+        print(json.dumps({"names": names}))
+        return ExitCode.OK
     print("nothing of it was known" if names == 0 else f"{names:,} {'name is' if names == 1 else 'names are'} asked again")
     return ExitCode.OK
 

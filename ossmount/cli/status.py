@@ -10,13 +10,19 @@ from typing import Any
 
 from ossmount.channel import request_timeout
 from ossmount.channel.mounting import find_mount, resolve
+from ossmount.cli import health
 from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Record, Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
 
-DESCRIPTION = """Shows the mounts of this user: source, channel, options and where each came from,
-processes, and counters of requests. With MOUNTPOINT only that one, with --json for programs."""
+DESCRIPTION = """Shows the mounts of this user. With MOUNTPOINT only that one: whether it is healthy, its rates,
+latencies and hit ratios of the last minute, requests, memory, errors; with --all also every
+option with its origin and every counter, with --json the same for programs.
+
+--health and --ready say nothing but one line and answer at once, for containers: --health
+succeeds while the mount's processes live (also while OSS cannot be reached, and while a
+daemon that died is being replaced), --ready while OSS answers as well."""
 
 _PATIENCE = 5.0  # seconds for the answer of one daemon
 
@@ -24,17 +30,24 @@ _PATIENCE = 5.0  # seconds for the answer of one daemon
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="only this mount")
     parser.add_argument("--json", action="store_true", help="one JSON object; without MOUNTPOINT a list of them")
+    parser.add_argument("--all", action="store_true", help="also every option and every counter")
+    parser.add_argument("--health", action="store_true", help="exit with 0 while keeper and daemon of MOUNTPOINT live")
+    parser.add_argument("--ready", action="store_true", help="exit with 0 while OSS answers MOUNTPOINT, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     registry = Registry(state_directory(os.environ, os.geteuid()))
+    if arguments.health or arguments.ready:
+        if arguments.mountpoint is None:
+            raise CommandError(ExitCode.USAGE, "--health and --ready are about one mount: name its MOUNTPOINT")
+        return health.run(registry, resolve(arguments.mountpoint), ready=arguments.ready)
     if arguments.mountpoint is None:
         return _all(registry, arguments.json)
     record = registry.find(resolve(arguments.mountpoint))
-    status = None if record is None else look_at(registry, record)
+    status = None if record is None else look_at(registry, record, before=not arguments.json)
     if status is None:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{arguments.mountpoint}: no mount of yours; `ossmount status` lists them")
-    print(json.dumps(status, indent=2) if arguments.json else text_of(status))
+    print(json.dumps(status, indent=2) if arguments.json else text_of(status, everything=arguments.all))
     return ExitCode.NOT_MOUNTED if status["state"] in ("dead", "failed") else ExitCode.OK
 
 
@@ -47,8 +60,9 @@ def _all(registry: Registry, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
-    """What is known of a mount; None when nothing is left of it (its record is removed then).
+def look_at(registry: Registry, record: Record, *, before: bool = False) -> dict[str, Any] | None:
+    """What is known of a mount; None when nothing is left of it (its record is removed then). before: with the numbers of a
+    minute ago.
 
     state: serving; detached (lazily unmounted, still in use); silent (the daemon runs but does not answer); restarting (the
     keeper starts another daemon); failed (it has given that up: everything is EIO); dead (the daemon is gone, the broken mount
@@ -64,10 +78,10 @@ def look_at(registry: Registry, record: Record) -> dict[str, Any] | None:
         registry.remove(record)
         return None
     try:
-        answer = ask(record.socket, "status", timeout=_PATIENCE)
+        answer = ask(record.socket, "status", timeout=_PATIENCE, before=before)
     except ControlError as error:
         if not record.runs():
-            return look_at(registry, record)
+            return look_at(registry, record, before=before)
         return {**base, "state": "silent", "problem": str(error), "uptime": round(time.time() - record.started, 3)}
     return {"state": "serving" if mounted else "detached", **answer, "warnings": _warnings(answer)}
 
@@ -93,8 +107,8 @@ def _ask_keeper(record: Record) -> dict[str, Any]:
     return {**keeper, "state": "restarting", "problem": "its daemon is gone, another one is being started"}
 
 
-def text_of(status: dict[str, Any], *, short: bool = False) -> str:
-    """The same for people."""
+def text_of(status: dict[str, Any], *, short: bool = False, everything: bool = False) -> str:
+    """The same for people. everything: all options and counters, too."""
     lines = [f"{status['source']} at {status['mountpoint']}: {status['state']}"]
     if "problem" in status:
         lines.append(f"  {status['problem']}")
@@ -110,14 +124,30 @@ def text_of(status: dict[str, Any], *, short: bool = False) -> str:
         f"  memory    {memory_text(status['facts'].get('memory', {}))}",
         f"  limits    {limits_text(status['facts'].get('rates', {}))}",
         *(f"  warning   {warning}" for warning in status.get("warnings", ())),
-        "  counters",
-        *_tree(status["counters"], "    "),
+        *_summary(status),
         "  options",
     ]
     for name, option in status["options"].items():
-        lines.append(f"    {name} = {option['value'] or 'none'}  ({option['origin']})")
-    lines += ["  details", *_tree(status["facts"], "    ")]
+        if everything or option["origin"] != "default":
+            lines.append(f"    {name} = {option['value'] or 'none'}  ({option['origin']})")
+    if everything:
+        lines += ["  counters", *_tree(status["counters"], "    "), "  details", *_tree(status["facts"], "    ")]
     return "\n".join(lines)
+
+
+def _summary(status: dict[str, Any]) -> list[str]:
+    """Whether it is healthy, and its numbers."""
+    from ossmount.insight import rules, summary
+    from ossmount.insight.looks import Looks
+
+    looks = Looks(status.get("before"), status)
+    found = [finding for finding in rules.findings(looks) if finding.weight]
+    verdict = f"{found[0].title} (ossmount explain {status['mountpoint']})" if found else "nothing is wrong"
+    lines = [f"  health    {verdict}", f"  of the {looks.window}:"]
+    for title, content in summary.sections(looks, summary.Prices()):
+        if title not in ("memory", "cpu"):
+            lines += [f"    {title if not index else '':<12}{line}" for index, line in enumerate(content)]
+    return lines
 
 
 def memory_text(facts: dict[str, Any]) -> str:

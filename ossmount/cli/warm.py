@@ -7,6 +7,7 @@ command resumable; errors are those that a reader would get; and large files com
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import queue
 import stat
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pins.add_argument("--pin", action="store_true", help="keep the files in the disk cache until --unpin")
     pins.add_argument("--unpin", action="store_true", help="let the files be dropped from the disk cache again; reads nothing")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object, and no progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,13 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
     missing: list[str] = []
     files = list(_files([_inside(mountpoint, path) for path in arguments.paths], missing.append))
     pins = Pins(lambda: registry.find(mountpoint), mountpoint)
+    quiet = arguments.quiet or arguments.json
     if arguments.unpin:
         failed = _unpin(pins, files)
     elif arguments.pin:
-        failed = _pin(pins, files, quiet=arguments.quiet)
+        failed = _pin(pins, files, quiet=quiet)
     else:
-        failed = _warm(files, len(missing), quiet=arguments.quiet)
-    return _report(missing + [f"{path}: {why}" for path, why in failed.items()])
+        failed = _warm(files, len(missing), quiet=quiet)
+    failures = missing + [f"{path}: {why}" for path, why in failed.items()]
+    if arguments.json:
+        print(json.dumps({"files": len(files), "bytes": sum(size for _, size in files), "failures": failures}))
+        return ExitCode.UNEXPECTED if failures else ExitCode.OK
+    return _report(failures)
 
 
 def _warm(files: Sequence[File], missing: int, *, quiet: bool) -> dict[str, str]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import math
 import os
-import platform
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ossmount.channel.interface import Borrower, Channel, Lender, LocalCopies, Succession
+from ossmount.channel.interface import Borrower, Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
-    ChannelConfig,
     Credentials,
     DiskConfig,
     MetadataConfig,
@@ -24,14 +21,15 @@ from ossmount.config import (
 )
 from ossmount.control.registry import Registry
 from ossmount.daemon import memory, passthrough
-from ossmount.daemon.choice import choose_channel
+from ossmount.daemon.channels import make_channel
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
 from ossmount.daemon.damage import Damage
-from ossmount.daemon.exporting import check_metrics, make_exporting
+from ossmount.daemon.exporting import check_metrics
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
+from ossmount.daemon.observers import observe
 from ossmount.daemon.order import Order
 from ossmount.daemon.pinning import PinCommand
 from ossmount.daemon.prefetching import Prefetching
@@ -42,11 +40,9 @@ from ossmount.data.disk.cache import DiskCache
 from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
-from ossmount.errors import Unsupported
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
-from ossmount.filesystem.interface import Operations
 from ossmount.metadata import loader, manifest, snapshot
 from ossmount.metadata.namespace import TreeNamespace
 from ossmount.options import declarations as options
@@ -129,7 +125,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         served=(lambda: False) if disk is None else (lambda: disk.serves),
     )
     filesystem.watch(look_ahead.note)
-    exporting = make_exporting(order)
+    watching = observe(order, channel, remote)
     return order, Parts(
         verify=functools.partial(_verify, remote, taken),
         components=(
@@ -138,7 +134,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             Named("metadata", namespace),
             Named("look-ahead", look_ahead),
             Named("governor", governing),
-            *(() if exporting is None else (Named("metrics", exporting),)),
+            *watching.components,
         ),
         channel=channel,
         channel_reason=reason,
@@ -154,9 +150,13 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             "oss": remote.facts,
             "rates": rates.facts,
             "memory": governing.facts,
-            **({} if exporting is None else {"metrics": exporting.facts}),
+            **watching.facts,
         },
-        commands={"refresh": refresh_command(namespace.refresh), "pin": PinCommand(namespace, reader, disk)},
+        commands={
+            **watching.commands,
+            "refresh": refresh_command(namespace.refresh),
+            "pin": PinCommand(namespace, reader, disk),
+        },
         talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
@@ -332,29 +332,3 @@ def store_name(source: SourceConfig, *, several: bool = False) -> str:
     """What tells the objects of this source from those of others: the endpoint, inside and outside of the region the same."""
     host = source.endpoint.partition("://")[2].rstrip("/").lower()
     return f"{host.replace('-internal.aliyuncs.com', '.aliyuncs.com')}/{'' if several else source.bucket}"
-
-
-def make_channel(
-    settings: Settings,
-    operations: Operations,
-    config: ChannelConfig,
-    succession: Succession | None = None,
-    copies: LocalCopies | None = None,
-) -> tuple[Channel, str]:
-    """The channel that the user or the machine wants. Only the one that is used is imported."""
-    name, reason = choose_channel(settings[options.CHANNEL], platform.release())
-    try:
-        if name == "kernel":
-            from ossmount.channel.kernel_channel.channel import KernelChannel
-
-            return KernelChannel(operations, config, succession, copies), reason
-        if importlib.util.find_spec("pyfuse3") is None:
-            raise CommandError(
-                ExitCode.NO_FUSE,
-                f"the pyfuse3 channel ({reason}) needs the package pyfuse3: pip install pyfuse3, or give --channel kernel",
-            )
-        from ossmount.channel.pyfuse3_channel import Pyfuse3Channel
-
-        return Pyfuse3Channel(operations, config), reason
-    except Unsupported as failure:
-        raise UsageError(str(failure)) from None

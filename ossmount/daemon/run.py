@@ -55,7 +55,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     control = Named("control", ControlServer(registry.path(order.mountpoint, f"-{record.pid}.sock"), commands, parts.talks))
     owed = parts.channel.owed if isinstance(parts.channel, Debtor) else None
     watchdog = Watchdog(owed, order.settings[TIMEOUT], kept=kept is not None)
-    components = (*parts.components, control, Named("watchdog", watchdog))
+    components = (*parts.components, Named("history", status.history), control, Named("watchdog", watchdog))
     if kept is not None:
         components = (Named("keeper", kept, early=True), *components)
         if kept.follows_a_death:

@@ -12,6 +12,7 @@ import trio
 from ossmount.daemon.choice import why_no_keeper
 from ossmount.daemon.components import Parts
 from ossmount.daemon.dump import tree_lines
+from ossmount.daemon.history import History
 from ossmount.daemon.kept import Kept
 from ossmount.daemon.order import Order
 from ossmount.daemon.processes import cpu_by_part, descendants
@@ -26,6 +27,7 @@ class Status:
         self._kept = kept
         self._now = now
         self._begin = now()
+        self.history = History(self._numbers)
 
     def lines(self) -> Iterator[str]:
         """Counters and facts, for a dump: each is asked for when it is its turn, since one may wait for what is stuck."""
@@ -35,10 +37,18 @@ class Status:
             yield from tree_lines({name: read()})
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The command `status` of the control socket."""
+        """The command `status` of the control socket; with "before": true also the numbers of a minute ago."""
+        answer = self._numbers()
+        options = self._order.settings.shown().items()
+        answer["options"] = {name: {"value": value, "origin": origin} for name, (value, origin) in options}
+        return {**answer, "before": self.history.before()} if request.get("before") else answer
+
+    def _numbers(self) -> dict[str, Any]:
+        """All but the options, which do not change."""
         channel = self._parts.channel.facts()
         fetch_pids = self._parts.fetch_pids()
-        facts = {name: read() for name, read in self._parts.facts.items()}
+        facts = {"channel": channel, "loop": self.history.facts()}
+        facts |= {name: read() for name, read in self._parts.facts.items()}
         keeper = None if self._kept is None else self._kept.pid
         children = descendants(os.getpid())
         return {
@@ -53,11 +63,8 @@ class Status:
             "fetch_pids": fetch_pids,
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "log": self._order.log,
-            "options": {
-                name: {"value": value, "origin": origin} for name, (value, origin) in self._order.settings.shown().items()
-            },
             "counters": {**self._parts.requests(), "kernel": channel.get("requests", {})},
-            "facts": {"keeper": self._keeper_facts(), "cpu": self._cpu(children), "channel": channel, **facts},
+            "facts": {"keeper": self._keeper_facts(), "cpu": self._cpu(children), **facts},
         }
 
     def _cpu(self, children: list[int]) -> dict[str, object]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ossmount.options.declarations import BY_NAME
 from ossmount.options.profiles import PROFILES
 from tests.mount.support import BUCKET, Mount, Workshop, eventually
 
@@ -32,19 +35,20 @@ def change(shop: Workshop) -> None:
 CHANGED = {"one": b"newer", "three": b"3"}
 
 
-@pytest.mark.parametrize("name", PROFILES)
-def test_a_mount_has_what_its_profile_sets(filled: Workshop, name: str) -> None:
-    with filled.mounted("--profile", name) as mount:
+@contextlib.contextmanager
+def mounted(shop: Workshop, profile: str, *more: str) -> Iterator[Mount]:
+    """A mount that has what its profile sets."""
+    with shop.mounted("--profile", profile, *more) as mount:
         options = mount.status()["options"]
-        for key, text in PROFILES[name].values.items():
-            assert options[key]["origin"] == f"profile {name}", (key, text)
-        assert options["profile"] == {"value": name, "origin": "--profile"}
+        for key, text in PROFILES[profile].values.items():
+            option = BY_NAME[key]
+            assert options[key] == {"value": option.unit.show(option.unit.parse(text)), "origin": f"profile {profile}"}
         assert look(mount) == {"one": b"old", "two": b"old"}
+        yield mount
 
 
 def test_training_asks_for_nothing_twice_and_sees_changes_after_a_refresh(filled: Workshop) -> None:
-    with filled.mounted("--profile", "training") as mount:
-        assert look(mount) == {"one": b"old", "two": b"old"}
+    with mounted(filled, "training") as mount:
         assert not (mount.path / "none").exists()
         change(filled)
         filled.server.requests.clear()
@@ -57,8 +61,7 @@ def test_training_asks_for_nothing_twice_and_sees_changes_after_a_refresh(filled
 
 
 def test_shared_sees_at_each_open_what_is_current_then(filled: Workshop) -> None:
-    with filled.mounted("--profile", "shared") as mount:
-        assert look(mount) == {"one": b"old", "two": b"old"}
+    with mounted(filled, "shared") as mount:
         for number in range(5):
             filled.server.store.put(BUCKET, b"folder/one", b"%d" % number)
             assert (mount.path / "folder/one").read_bytes() == b"%d" % number
@@ -70,8 +73,7 @@ def test_shared_sees_at_each_open_what_is_current_then(filled: Workshop) -> None
 
 
 def test_fresh_sees_each_change_at_once(filled: Workshop) -> None:
-    with filled.mounted("--profile", "fresh") as mount:
-        assert look(mount) == {"one": b"old", "two": b"old"}
+    with mounted(filled, "fresh") as mount:
         change(filled)
         one = mount.path / "folder/one"
         assert one.stat().st_size == len(b"newer")
@@ -88,7 +90,7 @@ def test_inference_reads_a_large_file_in_passthrough_where_there_is_a_cache(fill
     model = os.urandom(6 << 20)
     filled.server.store.put(BUCKET, b"model.safetensors", model)
     more = ["--cache-dir", str(filled.folder / "cache"), "--cache-free-space", "0", "--memory-limit", "128M"] if cached else []
-    with filled.mounted("--profile", "inference", *more) as mount:
+    with mounted(filled, "inference", *more) as mount:
         path = mount.path / "model.safetensors"
         assert path.read_bytes() == model
         facts = mount.status()["facts"]

@@ -14,6 +14,7 @@ from ossmount.cli import main as cli
 from ossmount.cli import status
 from ossmount.control.registry import Record, Registry, process_start
 from ossmount.exit_codes import ExitCode
+from tests.unit.recorded import recorded
 
 ANSWER = {
     "source": "oss://bucket",
@@ -81,10 +82,11 @@ def test_a_daemon_is_asked(registry: Registry, tmp_path: Path, capsys: pytest.Ca
 def test_the_form_for_people(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registry.write(record(tmp_path))
     with daemon(tmp_path / "s", ANSWER):
-        assert cli.main(["status", "/mnt/x"]) == ExitCode.OK
+        assert cli.main(["status", "/mnt/x", "--all"]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "oss://bucket at /mnt/x: detached for 1 h 2 min"
     assert "  channel   kernel: asked for" in lines
+    assert "  health    nothing is wrong" in lines
     assert "    list = 1,234" in lines
     assert "      LOOKUP = 5" in lines
     assert "    umask = 022  (default)" in lines
@@ -101,6 +103,27 @@ def test_warnings(
         assert cli.main(["status", "/mnt/x"]) == ExitCode.OK
     said = capsys.readouterr().out
     assert "  warning   the kernel is impatient with 45 s\n" in said and "  warning   the disk is full\n" in said
+
+
+def test_without_all_defaults_and_counters_are_left_away(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.write(record(tmp_path))
+    given = {"umask": {"value": "027", "origin": "-o umask"}, "uid": {"value": "7", "origin": "default"}}
+    answer = recorded(options=given, facts__channel__errors={"EACCES": 3})
+    with daemon(tmp_path / "s", answer):
+        assert cli.main(["status", "/mnt/x"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "    umask = 027  (-o umask)" in shown and "uid" not in shown and "malformed" not in shown
+    assert "  health    OSS refuses the credentials. (ossmount explain /mnt/x)" in shown
+    assert "reads: 8% in memory" in shown and "EACCES 3" in shown
+
+
+@pytest.mark.parametrize("flag", ["--health", "--ready"])
+def test_probes_are_about_one_mount(registry: Registry, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    assert cli.main(["status", flag]) == ExitCode.USAGE
+    assert cli.main(["status", "/mnt/x", flag]) == ExitCode.NOT_MOUNTED
+    assert "/mnt/x: not mounted" in capsys.readouterr().err
 
 
 def test_the_list_of_all(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

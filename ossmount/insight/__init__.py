@@ -1,0 +1,1 @@
+"""What the numbers of a mount mean: pure functions of what `ossmount status --json` says."""

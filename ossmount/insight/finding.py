@@ -1,0 +1,32 @@
+"""What a rule finds, and what several rules ask of the numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ossmount.insight.looks import Looks
+
+FEW = 20  # requests from which a share or a quantile says something
+
+
+class Finding(NamedTuple):
+    """One reason."""
+
+    name: str  # for programs
+    title: str  # a sentence
+    evidence: tuple[str, ...]  # the numbers
+    advice: tuple[str, ...]  # what to do about it, naming options
+    weight: int
+
+
+def reads_of(looks: Looks) -> float:
+    return looks.grown("facts.data.hits", "facts.data.joined", "facts.data.misses")
+
+
+def gets_of(looks: Looks) -> float:
+    return looks.grown("facts.fetch.requests")
+
+
+def waiting_of(looks: Looks) -> float:
+    """The share of READs whose bytes were not in memory."""
+    return looks.share(looks.grown("facts.data.misses", "facts.data.joined"), looks.grown("facts.data.hits"))
