@@ -30,9 +30,8 @@ class _Write:
     """Pages that are held until they are written."""
 
     name: bytes
-    size: int  # bytes of the object
+    request: FetchRequest
     release: Callable[[], None]
-    length: int
     place: Place
     since: float
 
@@ -95,7 +94,7 @@ class Writes:
         label = Label(self._store, version.key, version.etag).pack()
         message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
         if self._send(message):
-            self._under_way[number] = _Write(name, version.size, release, length, place, self._clock())
+            self._under_way[number] = _Write(name, request, release, place, self._clock())
             self._held += length
         else:
             self._not_written += 1
@@ -105,14 +104,14 @@ class Writes:
         """The writing process has written so many bytes (0: none), or has failed with an errno."""
         write = self._under_way.pop(number)
         write.place.wrote = self._clock()
-        self._held -= write.length
+        self._held -= write.request.length
         self._written += written
         self._not_written += not written
         if written or error:
             self._places.written(write.place, error)
         write.release()
         if written and self._copies is not None:
-            self._copies.written(write.place, write.name, write.size, write.length)
+            self._copies.written(write.place, write.name, write.request.version, write.request.length)
 
     def lost(self) -> None:
         """The writing process is gone."""
