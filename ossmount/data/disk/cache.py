@@ -29,6 +29,7 @@ from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
 from ossmount.data.disk.ranges import Range, joined
 from ossmount.data.disk.writes import Hold, Writes
+from ossmount.data.interface import Reader
 from ossmount.data.slab import Slab, cut
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
@@ -108,11 +109,14 @@ class DiskCache:
         self._counts = dict.fromkeys(names, 0)
         self._writes = Writes(config.store, self._places, self._known, self._writer.send, slab.size, self.copies, clock)
 
-    def attach(self, hold: Hold, checksum: Checksum | None = None) -> None:
-        """hold: keeps pages in memory while they are written; without it nothing is. checksum: what whole copies must have."""
+    def attach(self, hold: Hold, checksum: Checksum | None = None, reader: Reader | None = None) -> None:
+        """hold: keeps pages in memory while they are written; without it nothing is.
+
+        checksum: what whole copies must have. reader: completes them.
+        """
         self._writes.hold = hold
         if self.copies is not None:
-            self.copies.checksum = checksum
+            self.copies.checksum, self.copies.completion.reader = checksum, reader
 
     @property
     def serves(self) -> bool:

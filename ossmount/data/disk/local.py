@@ -13,6 +13,7 @@ import cachetools
 import trio
 
 from ossmount.data.disk import messages
+from ossmount.data.disk.completing import Completion
 from ossmount.data.disk.copies import NO_CRC64
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.layout import BLOCK, WHOLE, name_of
@@ -20,6 +21,7 @@ from ossmount.data.disk.places import Place, Places
 from ossmount.data.slab import Slab
 from ossmount.errors import OssMountError
 from ossmount.model import Version
+from ossmount.oss.interface import FetchRequest
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class WholeCopies:
         self._clock = clock
         self._helper = Helper("copy", settings, slab, self._take, self._lost, self._hangs, descriptors=True)
         self.checksum: Checksum | None = None  # without it nothing is compared with what OSS says of the whole
+        self.completion = Completion()
         self._nursery: trio.Nursery | None = None
         self._number = 0
         self._asked: dict[int, _Asked] = {}  # oldest first
@@ -79,6 +82,7 @@ class WholeCopies:
     async def run(self, started: Callable[[], None]) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.completion.run)
             await self._helper.run(started)
             nursery.cancel_scope.cancel()
 
@@ -86,7 +90,12 @@ class WholeCopies:
         return [] if self._helper.process is None else [self._helper.process.pid]
 
     def facts(self) -> dict[str, object]:
-        return {**self._counts, "waiting_for_check": len(self._queued), "restarts": self._helper.restarts}
+        return {
+            **self._counts,
+            "waiting_for_check": len(self._queued),
+            "completed": self.completion.completed,
+            "restarts": self._helper.restarts,
+        }
 
     async def open(self, version: Version) -> int | None:
         """A descriptor (the caller's) of a file with all bytes of the version; None: there is none.
@@ -119,6 +128,16 @@ class WholeCopies:
             self._lacks[name] = _Lack(missing - length, since)
             if missing <= length:
                 self._want(_Object(place, name, version))
+            else:
+                self.completion.look(name, missing - length)
+
+    def not_written(self, name: bytes, request: FetchRequest) -> None:
+        """Bytes of an object were fetched, and could not be stored."""
+        size = request.version.size
+        if size >= LEAST:
+            self.completion.lost(name, request.version, request.start, request.length)
+            missing, _ = self._lacks.get(name) or _Lack(size, 0.0)
+            self.completion.look(name, missing)
 
     # -- asking
 
@@ -203,6 +222,8 @@ class WholeCopies:
             self._lacks[wanted.name] = _Lack(missing - self._meanwhile, self._clock())
             if missing <= self._meanwhile and self._meanwhile:
                 self._want(wanted)
+            else:
+                self.completion.look(wanted.name, missing - self._meanwhile)
         self._check_next()
 
     async def _prove(self, wanted: _Object) -> None:

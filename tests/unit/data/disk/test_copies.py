@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from ossmount.data.disk import copies, inventory, messages
+from ossmount.data.disk import completing, copies, inventory, messages
 from ossmount.data.disk.keeper import root_of
 from ossmount.data.disk.layout import DATA_SUFFIX, SUMS_SUFFIX
 from ossmount.data.disk.local import WholeCopies
@@ -182,6 +182,52 @@ def test_a_copy_waits_for_its_checksum(tmp_path: Path) -> None:
             assert not await has_copy(world, version)
             assert await has_copy(world, version)
             assert world.asked_checksums == 2 and facts(world)["bad_copies"] == 0
+
+    run(test)
+
+
+async def read_with_losses(world: DiskWorld, version: Version, size: int) -> None:
+    """Reads that many bytes; of those in the middle the disk takes none, as one that is too slow."""
+
+    def hold(version: Version, start: int, targets: Sequence[tuple[int, int]]) -> Callable[[], None] | None:
+        return None if MIB <= start < 3 * MIB else world.reader.hold(version, start, targets)
+
+    world.cache.attach(hold, world.checksum, world.reader)
+    for offset in range(0, size, MIB):
+        await world.check(version, offset, min(MIB, size - offset))
+    assert world.facts["not_written"] > 0
+    world.cache.attach(world.reader.hold, world.checksum, world.reader)
+
+
+def test_what_was_read_through_is_completed_though_the_disk_was_too_slow(tmp_path: Path) -> None:
+    """Nobody reads it again: the kernel has it."""
+
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        async with running(world):
+            await read_with_losses(world, version, SIZE)
+            asked = len(world.fetcher.requests)
+            await until(lambda: facts(world)["whole"], "it is completed")
+            assert {request.start // MIB for request in world.fetcher.requests[asked:]} <= {1, 2}  # what was lost, and no more
+            assert facts(world)["completed"] == 1
+            assert await has_copy(world, version)
+
+    run(test)
+
+
+def test_what_was_not_read_is_not_fetched_for_a_copy(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        async with running(world):
+            await read_with_losses(world, version, SIZE - MIB)
+            asked = len(world.fetcher.requests)
+            await trio.sleep(1.5 * completing.QUIET)
+            assert len(world.fetcher.requests) == asked
+            assert not await has_copy(world, version)
+            await trio.sleep(1.5 * completing.QUIET)  # what is missing is known now
+            assert len(world.fetcher.requests) == asked and facts(world)["completed"] == 0
 
     run(test)
 

@@ -66,7 +66,7 @@ class DiskWorld:
             clock=lambda: time.monotonic() + self.later,
         )
         self.reader = ObjectReader(self.slab, self.cache, DataConfig(memory, MIB, 4), at_once=self.cache.at_once)
-        self.cache.attach(self.reader.hold, self.checksum)
+        self.cache.attach(self.reader.hold, self.checksum, self.reader)
         self.directories = directories
         self.asked_checksums = 0
         self.unreachable = False  # nobody answers when a checksum is asked for
