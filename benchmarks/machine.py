@@ -9,17 +9,29 @@ from pathlib import Path
 
 from benchmarks.processes import CHECKOUT
 
+KDAMONDS = Path("/sys/kernel/mm/damon/admin/kdamonds")
+
 
 def describe() -> dict[str, str]:
-    """Processor, cores, memory, kernel, interpreter, and the commit of this checkout ("" outside of git)."""
+    """Processor, cores, memory, who reclaims it, kernel, interpreter, and the commit of this checkout ("" outside of git)."""
     return {
         "processor": _line("/proc/cpuinfo", "model name"),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
+        "reclaim": reclaim(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "commit": _commit(),
     }
+
+
+def reclaim(kdamonds: Path = KDAMONDS) -> str:
+    """Who takes memory back: "DAMON" drops pages that nobody used lately although memory is not short; else "when short".
+
+    With DAMON single pages of a file that was read a moment ago may be gone: a warm phase then has some READs of 4 KiB.
+    """
+    states = [path.read_text().strip() for path in kdamonds.glob("*/state")]
+    return "DAMON" if "on" in states else "when short"
 
 
 def _line(path: str, name: str) -> str:

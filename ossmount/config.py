@@ -59,6 +59,7 @@ class DataConfig:
     memory_limit: int = 1 << 30  # bytes of the slab
     readahead_size: int = 4 << 20  # bytes of one window at most
     readahead_count: int = 32  # windows in flight for one stream
+    timeout: float = 60.0  # seconds that one read(2) may take
     kernel_keeps: bool = True  # what was delivered lies in the kernel's page cache (not so with direct I/O)
 
 

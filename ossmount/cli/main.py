@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ossmount {__version__}")
         return ExitCode.OK
     if words[0] not in COMMANDS:
+        if "://" in words[0]:
+            return _usage(f"{words[0]} is no command; to mount it: ossmount mount {' '.join(words)}")
         kind = "option" if words[0].startswith("-") else "command"
         return _usage(f"unknown {kind} {words[0]}{_near(words[0], [*COMMANDS, '--help', '--version'])}")
     return _run(words[0], words[1:])

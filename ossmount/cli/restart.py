@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from ossmount.channel.mounting import resolve
 from ossmount.cli.mount import add_options, given_options
@@ -11,7 +12,7 @@ from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.options.gathering import gather
+from ossmount.options.gathering import gather, without_effect
 from ossmount.options.settings import UsageError
 
 DESCRIPTION = """Replaces the daemon of a mount by a new one, which runs the ossmount that is installed now, with
@@ -51,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ossmount.daemon.restart import changed, handed_on
 
     try:
+        for warning in without_effect(arguments.mount_options):
+            print(f"ossmount: {warning}", file=sys.stderr)
         given = gather(given_options(arguments), arguments.mount_options, {})
         before = Order.from_json(ask(record.keeper_socket, "order", timeout=_LIMIT)["order"])
         order = changed(before, given, os.environ)

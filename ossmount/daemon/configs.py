@@ -24,6 +24,7 @@ def data_config(settings: Settings, memory_limit: int) -> DataConfig:
         memory_limit=memory_limit,
         readahead_size=settings[options.READAHEAD_SIZE],
         readahead_count=settings[options.READAHEAD_COUNT],
+        timeout=settings[options.TIMEOUT],
         kernel_keeps=not settings[options.DIRECT_IO],
     )
 

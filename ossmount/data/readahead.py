@@ -11,7 +11,8 @@ forward   a stream that begins the object, or has become longer than a random re
 backward  the fourth read in a row that ends where its stream begins: the same, downwards
 strided   three streams begin at equal distances: the next ones are fetched, 2, 4, 8 … of them
 value     a second small read (≤ 64 KiB) that goes on where the first one ended: the rest of what streams here use to be
-          long, in one fetch, so that an mmap'ed value costs two round trips
+          long, in one fetch, so that an mmap'ed value costs two round trips; one, where nearly all streams here go on: then
+          the first read brings it
 random    everything else, tails and headers included: exactly what is asked for, and nothing remembered but its place
 
 When bytes fetched ahead are dropped before they are read, the target halves and `lost` tells the caller, whose `limit` bounds
@@ -35,6 +36,8 @@ HEADER_READ = 16 << 10  # bytes; what the kernel makes of an 8-byte read at the 
 FIRST_VALUE = 128 << 10  # bytes; how long a value is thought to be until some were seen
 LONGEST_VALUE = 1 << 20
 REREAD = 4 << 20  # bytes behind a stream's front that still count as its own
+JUDGED = 24  # streams that began with a small read; where SURE of them went on, the next one is thought to do so too
+SURE = 20
 BACKWARD_READS = 3  # in a row; fewer are READs that were overtaken by later ones
 SMALLEST_WINDOW = 128 << 10  # below this a round trip costs more than it brings
 
@@ -92,6 +95,7 @@ class Readahead:
         self._begun: deque[Stream] = deque(maxlen=3)  # the last ones to begin, for strides
         self._random_run = RANDOM_RUN
         self._values: deque[int] = deque(maxlen=8)  # lengths of the last short streams
+        self._went_on: deque[bool] = deque(maxlen=JUDGED)  # of the last streams that began with a small read
         self._stride_issued = 0  # where the last element asked for begins
         self._stride_depth = 1
         self.lost = False  # the last read came too late for what was fetched ahead: it was dropped, or has failed
@@ -209,6 +213,8 @@ class Readahead:
         self._begun.append(stream)
         if windows:
             return Plan(stream, end, windows)
+        if stream.length <= SMALL_READ and sum(self._went_on) >= SURE:
+            return Plan(stream, self._value_end(stream, limit), [])
         if first and offset == 0 and end < self._size:
             if end <= HEADER_READ:
                 return Plan(stream, min(self._size, FIRST_VALUE, end + limit), [])
@@ -278,7 +284,10 @@ class Readahead:
             self._values.append(-(-stream.length // BLOCK) * BLOCK)
 
     def _retire(self, stream: Stream) -> None:
-        """A stream that nobody has read for long: was it worth reading ahead?"""
+        """A stream that nobody has read for long: was it worth reading ahead, and was it more than its first read?"""
+        if stream.largest <= SMALL_READ:
+            self._went_on.append(stream.reads > 1)
+            self._learn(stream)  # once more: where several readers take turns, it was half read when the next one began
         if stream.going and stream.start > 0 and stream.issued > stream.front:
             self._random_run = min(LONGEST_RANDOM_RUN, max(self._random_run, 2 * stream.length))
 

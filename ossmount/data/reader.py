@@ -37,9 +37,8 @@ from ossmount.oss.interface import Fetcher, PageStorer
 
 WHOLE = 1 << 20  # bytes; an object up to here is fetched whole when its first bytes are read
 ALWAYS_WHOLE = 128 << 10  # bytes; and up to here wherever it is read: a second round trip costs more
-MEMORY_WAIT = 60.0  # seconds that a read may wait for memory, where each fetch before it takes until its deadline
 GONE = (Changed, NotFound, Corrupted)  # failures after which nothing of the version is kept, and nothing tried again
-JOINED_EARLY = 5.0  # seconds; after that the fetcher has used up its retries for a read that joined readahead
+JOINED_EARLY = 5.0  # seconds, an eighth of the deadline at most; later no read that joined readahead is begun anew
 
 
 class ObjectReader:
@@ -62,8 +61,9 @@ class ObjectReader:
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
-        self._at_once = at_once
+        self._at_once = at_once if config.kernel_keeps else None  # else the next read of it wants it in memory
         self._failures = Failures(clock)
+        self._timeout = config.timeout
         self._damaged = damaged
         self._transfers = Transfers(self._cache, fetcher, self._some_ready, self._ended)
         self._queue: deque[PendingRead] = deque()
@@ -215,6 +215,8 @@ class ObjectReader:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
                 more = self._planning.extended(version, end, gaps, plan)
+            if gaps and not self._queue and (refused := self._failures.rest(version, offset)) > end:
+                more = self._cache.find(version, *aligned(offset, refused, version.size))[1]
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):
@@ -274,7 +276,7 @@ class ObjectReader:
     def _pump(self) -> None:
         """Begins the reads that wait for memory, in their order, as far as it goes.
 
-        Everything that holds memory ends by its deadline, so that no read is looked at much later than MEMORY_WAIT.
+        Everything that holds memory ends by its deadline, so that no read is looked at much later than its own.
         """
         self._pump_again = True
         if self._pumping:
@@ -284,9 +286,11 @@ class ObjectReader:
             while self._pump_again and self._queue:
                 self._pump_again = False
                 read = self._queue.popleft()
-                if self._clock() - read.since > MEMORY_WAIT:
+                if self._clock() - read.since > self._timeout:
                     self._pump_again = True
-                    read.done(DeadlineExceeded(f"no memory within {MEMORY_WAIT:.0f} s: --memory-limit is too small for this"))
+                    error = DeadlineExceeded(f"no memory within {self._timeout:g} s: --memory-limit is too small for this")
+                    self._failures.remember(read.version, read.offset, read.end, error)
+                    read.done(error)
                 elif self._resume(read) or (not self._transfers.under_way and self._resume_alone(read)):
                     self._pump_again = True
                 else:
@@ -379,7 +383,7 @@ class ObjectReader:
         again: list[PendingRead] = []
         for read in waiting:
             self._give_up(read)
-            late = self._clock() - read.since > JOINED_EARLY
+            late = self._clock() - read.since > min(JOINED_EARLY, self._timeout / 8)
             if transfer.started_by_demand or read.retried or late or isinstance(error, GONE):
                 self._failures.remember(read.version, read.offset, read.end, error)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ class Fault:
 
     Which: `keys` is a shell pattern on the key (of a listing: on its prefix), bytes that are not UTF-8 as surrogates;
     `operations` are kinds (GET, HEAD, LIST, PUT, DELETE, POST, BUCKET) or names of calls (GetObject, ListObjectsV2, …),
-    none for all; of the requests that match, `skip` are let through first, then `probability` decides, and after
+    none for all; of the requests that match, `skip` are let through first, then `rate` and `probability` decide, and after
     `count` hits the fault rests.
     """
 
@@ -30,6 +31,7 @@ class Fault:
     count: int | None = None
     skip: int = 0
     probability: float = 1.0
+    rate: float = 0.0  # so many requests a second meet no fault, and a tenth of that may come at once; 0: none
 
     latency: float = 0.0  # before the request is looked at
     first_byte_delay: float = 0.0  # between the headers and the body
@@ -65,6 +67,24 @@ class Injection:
     fault: Fault
     matched: int = field(default=0)
     hits: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self._since = time.monotonic()
+        self._spared = self._most  # requests that the rate has room for
+
+    @property
+    def _most(self) -> float:
+        return max(1.0, self.fault.rate / 10)
+
+    def spares(self) -> bool:
+        """The rate lets this request through."""
+        now = time.monotonic()
+        self._spared = min(self._most, self._spared + (now - self._since) * self.fault.rate)
+        self._since = now
+        if self._spared < 1.0:
+            return False
+        self._spared -= 1.0
+        return True
 
 
 class Faults:
@@ -112,6 +132,8 @@ class Faults:
         fault = injection.fault
         injection.matched += 1
         if injection.matched <= fault.skip or (fault.count is not None and injection.hits >= fault.count):
+            return False
+        if fault.rate and injection.spares():
             return False
         if fault.probability < 1 and self._random.random() >= fault.probability:
             return False

@@ -20,6 +20,7 @@ NAME_MAX = 255  # bytes
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
+_DOTS = 2  # the offset behind ".."; that behind "." is 1. No name's: ids of nodes are larger, but the root's, which is no name
 _new_entry = partial(tuple.__new__, DirectoryEntry)  # from a tuple of all fields, in a third of the time
 
 
@@ -110,12 +111,14 @@ class Filesystem:
 
     def list(self, node: int, offset: int) -> Soon[Sequence[DirectoryEntry]]:
         # An offset is the id of the last name's node: it stays good while names before and behind it come and go.
-        after = self._namespace.name_of(offset) if offset else b""
+        after = self._namespace.name_of(offset) if offset > _DOTS else b""
         try:
             known = self._namespace.list(node, after)
         except NotFound as gone:
             raise _no_end(gone) from gone
-        return self._list_slowly(known) if isinstance(known, Coroutine) else self._entries(known)
+        if isinstance(known, Coroutine):
+            return self._list_slowly(known, node, offset)
+        return self._with_dots(self._entries(known), node, offset)
 
     def getxattr(self, node: int, name: bytes) -> Soon[bytes]:
         return xattrs.value(self._namespace.resolve(node), name, self._head)
@@ -130,11 +133,21 @@ class Filesystem:
     def forget(self, node: int, count: int) -> None:
         """Advisory: ids live in the store, so nothing is freed by it."""
 
-    async def _list_slowly(self, known: Coroutine[Any, Any, Sequence[Named]]) -> Sequence[DirectoryEntry]:
+    async def _list_slowly(
+        self, known: Coroutine[Any, Any, Sequence[Named]], node: int, offset: int
+    ) -> Sequence[DirectoryEntry]:
         try:
-            return self._entries(await known)
+            return self._with_dots(self._entries(await known), node, offset)
         except NotFound as gone:
             raise _no_end(gone) from gone
+
+    def _with_dots(self, entries: Sequence[DirectoryEntry], node: int, offset: int) -> Sequence[DirectoryEntry]:
+        """Before the first name "." and "..", of which the kernel takes the number and the type."""
+        if offset >= _DOTS:
+            return entries
+        common = self._attributes.common(Kind.DIRECTORY, 0.0, 0.0)
+        dots = ((b".", node, 0, 0, 1, common), (b"..", self._namespace.parent_of(node), 0, 0, _DOTS, common))
+        return [*map(_new_entry, dots[offset:]), *entries]
 
     def _forget_pages(self, node: int) -> None:
         if self._kernel is not None:

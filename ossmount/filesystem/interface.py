@@ -97,7 +97,7 @@ class Operations(Protocol):
     def list(self, node: int, offset: int) -> Soon[Sequence[DirectoryEntry]]:
         """The names from offset on (0: from the first), some thousands at most; empty at the end.
 
-        Without "." and "..", which the kernel does not need. Offsets stay good while the directory changes.
+        "." and ".." come first. Offsets stay good while the directory changes.
         """
         ...
 

@@ -62,6 +62,10 @@ class Namespace(Protocol):
         """The node as it is stored, without asking OSS; raises StaleNode."""
         ...
 
+    def parent_of(self, node: int) -> int:
+        """The directory in which the node has, or had, its name, the root's being itself; raises StaleNode."""
+        ...
+
     def file(self, key: bytes) -> Node | None:
         """The object of a key as it is stored, without asking OSS; None when it is not known."""
         ...

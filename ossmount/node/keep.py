@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 from ossmount.channel.mounting import Mounted, MountError, find_mount, mount, unmount
 from ossmount.exit_codes import ExitCode
+from ossmount.node.probes import Draining
 from ossmount.node.run import Wanted
+from ossmount.node.starter import socket_in
 
 _DEVICE = 100  # the number under which a keeper and its daemons have the device
 _LOOK = 0.1  # seconds
@@ -28,7 +30,7 @@ class Settings(NamedTuple):
 
     user: int  # who keepers run as
     group: int
-    starter: str  # the starter's socket
+    state: str  # the folder that both containers see
     drain: float  # seconds from SIGTERM for readers to close their files
     environment: dict[str, str]  # of the keepers
 
@@ -55,7 +57,7 @@ class Kept:
     def _start(self, mounted: Mounted) -> subprocess.Popen[bytes]:
         os.dup2(mounted.fd, _DEVICE, inheritable=True)
         words = [sys.executable, "-m", "ossmount", "mount", "--foreground", "--fuse-fd", str(_DEVICE)]
-        own = {"OSSMOUNT_STARTER": self._settings.starter, "OSSMOUNT_ALLOW_OTHER": "true"}
+        own = {"OSSMOUNT_STARTER": socket_in(self._settings.state), "OSSMOUNT_ALLOW_OTHER": "true"}
         try:
             return subprocess.Popen(
                 [*words, self.wanted.source, self.wanted.mountpoint],
@@ -115,13 +117,14 @@ def keep(mounts: list[Wanted], settings: Settings) -> int:
                 kept.look(time.monotonic())
             time.sleep(_LOOK)
     finally:
-        for kept in all_kept:
-            kept.detach()
-        deadline = time.monotonic() + settings.drain
-        while time.monotonic() < deadline and not all(kept.ended() for kept in all_kept):
-            time.sleep(_LOOK)
-        for kept in all_kept:
-            kept.end()
+        with Draining(settings.state):
+            for kept in all_kept:
+                kept.detach()
+            deadline = time.monotonic() + settings.drain
+            while time.monotonic() < deadline and not all(kept.ended() for kept in all_kept):
+                time.sleep(_LOOK)
+            for kept in all_kept:
+                kept.end()
     return ExitCode.OK
 
 

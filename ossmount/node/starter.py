@@ -23,6 +23,11 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _UCRED = struct.Struct("3i")  # struct ucred of socket(7): pid, uid, gid
 
 
+def socket_in(state: str) -> str:
+    """Where it listens."""
+    return os.path.join(state, "starter.sock")
+
+
 class Stopped(Exception):
     """SIGTERM or SIGINT."""
 

@@ -57,6 +57,26 @@ umask = "022"
 in one. Access keys and passwords are refused in it, relative paths too, and a file that everybody may write to.
 """
 
+FSTAB = """## mount(8) and fstab
+
+`ossmount install-mount-helper`, once and as root, puts `mount.ossmount` into `/sbin`. From then on:
+
+```
+mount -t ossmount oss://my-bucket/imagenet /mnt/imagenet -o config=imagenet
+umount /mnt/imagenet
+```
+
+and a line of `/etc/fstab`, mounted at boot, or (with `noauto,x-systemd.automount`) when somebody first looks into it:
+
+```
+oss://my-bucket/imagenet /mnt/imagenet ossmount config=imagenet,_netdev,nofail,x-systemd.automount 0 0
+```
+
+At boot there is no environment with access keys: let the file name them (`credentials = "/etc/ossmount/keys.json"`). Options
+that are mount(8)'s or systemd's (`noauto`, `nofail`, `_netdev`, `user`, `x-...`) change nothing here, `rw`, which mount(8) says
+where a line says nothing, is left away, and the exit code is one of mount(8)'s: 1 for a wrong line, 32 for a mount that failed.
+"""
+
 FOREIGN_HEAD = """## Names of other file systems
 
 They are understood behind `-o` (also as `-oattr_timeout=0-oentry_timeout=0` and `-oattr_timeout=3, -onegative_timeout=0`), and
@@ -117,7 +137,7 @@ def markdown() -> str:
     for group in GROUPS:
         rows = "\n".join(_row(option) for option in OPTIONS if option.group == group)
         parts.append(f"## {group}\n\n| option | default | meaning |\n|---|---|---|\n{rows}\n")
-    parts += [_profiles(), FILES, _foreign(), CREDENTIALS, STATE]
+    parts += [_profiles(), FILES, FSTAB, _foreign(), CREDENTIALS, STATE]
     codes = "\n".join(f"| {int(code)} | {MEANINGS[code]} |" for code in ExitCode)
     parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n")
     return "\n".join(parts)

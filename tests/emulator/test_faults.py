@@ -296,6 +296,17 @@ def test_which_requests_are_meant(open_server: EmulatedServer, client: Client) -
     assert statuses() == [200, 200, 200, 200]
 
 
+def test_a_rate_lets_through_what_it_allows_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("ossmount.emulator.faults.time.monotonic", lambda: now)
+    faults = Faults()
+    injection = faults.add(Fault(code="QpsLimitExceeded", rate=500))
+    for _ in range(4000):  # 1,000 a second
+        now += 0.001
+        faults.choose("GET", "GetObject", "bucket", b"key")
+    assert injection.matched - injection.hits == pytest.approx(500 * 4, abs=51)
+
+
 def test_probability_is_seeded() -> None:
     def pattern(seed: int) -> list[bool]:
         faults = Faults(seed)

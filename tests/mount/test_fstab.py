@@ -48,7 +48,7 @@ def config(plain_shop: Workshop) -> Path:
 
 
 def call(shop: Workshop, *words: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in shop.environment.items() if name in ("PATH", "OSSMOUNT_STATE_DIR")}
+    environ = {name: value for name, value in shop.environment.items() if name in ("PATH", "PYTHONPATH", "OSSMOUNT_STATE_DIR")}
     return subprocess.run(words, env=environ, capture_output=True, text=True, timeout=LIMIT, check=False, cwd="/")
 
 
@@ -65,6 +65,15 @@ def place(plain_shop: Workshop) -> Iterator[Path]:
         yield path
     finally:
         plain_shop.take_away(Mount(plain_shop, path), check=False)
+
+
+def test_a_configuration_file_says_what_to_mount_and_where(plain_shop: Workshop, config: Path, place: Path) -> None:
+    plain_shop.server.store.put(BUCKET, b"folder/file.txt", b"hello")
+    with config.open("a") as file:
+        file.write(f'source = "oss://{BUCKET}/folder"\nmountpoint = "{place}"\n')
+    assert done(plain_shop, *plain_shop.words(["mount", "--config", str(config)])[2:]) == ""
+    assert (place / "file.txt").read_bytes() == b"hello"
+    assert Mount(plain_shop, place).status()["options"]["config"]["value"] == str(config)
 
 
 def test_mount_8_and_umount_8(plain_shop: Workshop, kind: str, config: Path, place: Path) -> None:

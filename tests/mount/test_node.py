@@ -96,10 +96,8 @@ def node(plain_shop: Workshop) -> Iterator[Node]:
     made = Node(plain_shop)
     try:
         yield made
-    except BaseException:
-        print(plain_shop.log(Path(made.mountpoint)))
-        raise
     finally:
+        print(plain_shop.log(Path(made.mountpoint)))  # shown when the test has failed
         made.clear()
 
 
@@ -108,6 +106,8 @@ def test_the_container_of_the_daemon_is_killed_under_a_reading_job(node: Node) -
     starter = node.start("starter")
     eventually(node.serving, "the mount serves")
     before = find_mount(node.mountpoint)
+    assert node.start("health").wait(LIMIT) == 0
+    assert node.start("drained").wait(LIMIT) == 0, "nothing to wait for: only the daemons end"
     stop = node.shop.folder / "stop"
     words = [sys.executable, "-c", READER, node.mountpoint, str(stop)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
@@ -137,6 +137,10 @@ def test_at_the_end_readers_may_finish(node: Node) -> None:
         eventually(lambda: find_mount(node.mountpoint) is None, "no new readers")
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert file.read() == b"001" * 5000
+        waiting = node.start("drained")  # the preStop hook of the daemons' container
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+    assert waiting.wait(LIMIT) == 0
     assert keeper.wait(LIMIT) == 0
 
 

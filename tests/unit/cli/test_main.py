@@ -61,6 +61,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     ("arguments", "message"),
     [
         (["moutn"], "unknown command moutn; did you mean mount?"),
+        (["oss://bucket", "/mnt"], "oss://bucket is no command; to mount it: ossmount mount oss://bucket /mnt"),
         (["--vresion"], "unknown option --vresion; did you mean --version?"),
         (["mount"], "oss://BUCKET[/PREFIX] and MOUNTPOINT must be given, or --config FILE"),
         (["mount", "oss://bucket"], "MOUNTPOINT must be given"),

@@ -186,12 +186,20 @@ class Answer:
 class World:
     """A reader over a fake fetcher, with a clock that the test sets. A context manager."""
 
-    def __init__(self, memory: int = 16 * MIB, *, readahead_size: int = MIB, readahead_count: int = 4, verify: int = 0) -> None:
+    def __init__(
+        self,
+        memory: int = 16 * MIB,
+        *,
+        readahead_size: int = MIB,
+        readahead_count: int = 4,
+        verify: int = 0,
+        timeout: float = 60.0,
+    ) -> None:
         """verify: one of so many larger objects is compared with its checksum; 0: none."""
         self.now = 1000.0
         self.slab = Slab(memory)
         self.fetcher = FakeFetcher(self.slab)
-        config = DataConfig(memory, readahead_size, readahead_count)
+        config = DataConfig(memory, readahead_size, readahead_count, timeout)
         self.kernel = FakeKernel(self.slab)
         self.damaged: list[tuple[Version, OssMountError]] = []
         self.integrity = Integrity(self.fetcher, verify) if verify else None

@@ -227,6 +227,46 @@ def test_values_read_by_faults_take_two_fetches() -> None:
     assert trace.fetched <= 1.2 * len(values) * 112 * KIB
 
 
+def test_values_of_a_large_file_take_one_fetch_once_most_streams_were_values() -> None:
+    """Eight readers of values, whose faults mix; the pages of the index are in memory."""
+    order = random.Random(9)
+    trace = Trace(64 * GIB)
+    readers: list[list[tuple[int, int]]] = [[] for _ in range(8)]
+    values = 0
+    while values < 400:
+        reader = order.choice(readers)
+        if not reader:
+            reader += chunks(order.randrange(1, 64 * GIB // BLOCK - 100) * BLOCK, 112 * KIB, 4096)
+            values += 1
+            if values == 100:
+                before = trace.waits
+        trace.read(*reader.pop(0))
+    assert trace.waits - before <= 1.15 * 300
+    assert trace.fetched <= 1.3 * 400 * 112 * KIB
+
+
+def test_single_pages_read_by_faults_are_fetched_alone_whatever_else_is_read() -> None:
+    """The index of a database whose pages are not in memory: as many single pages as values."""
+    order = random.Random(10)
+    trace = Trace(64 * GIB)
+    for number in range(600):
+        length = 112 * KIB if number % 2 else 4096
+        for fault in chunks(order.randrange(1, 64 * GIB // BLOCK - 100) * BLOCK, length, 4096):
+            trace.read(*fault)
+    assert trace.fetched <= 1.2 * 300 * (112 * KIB + 4096)
+
+
+def test_values_that_give_way_to_single_pages() -> None:
+    order = random.Random(11)
+    trace = Trace(64 * GIB)
+    for length, count in ((112 * KIB, 100), (4096, 300)):
+        before = trace.fetched
+        for _ in range(count):
+            for fault in chunks(order.randrange(1, 64 * GIB // BLOCK - 100) * BLOCK, length, 4096):
+                trace.read(*fault)
+    assert trace.fetched - before <= 300 * 4096 + 30 * 128 * KIB
+
+
 def test_values_of_mixed_lengths_read_by_faults() -> None:
     order = random.Random(5)
     trace = Trace(8 * GIB)

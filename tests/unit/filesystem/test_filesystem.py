@@ -71,6 +71,9 @@ class DictNamespace:
         except KeyError:
             raise StaleNode(str(node)) from None
 
+    def parent_of(self, node: int) -> int:
+        return 1
+
     def file(self, key: bytes) -> Node | None:
         return next((node for node in self.nodes.values() if node.key == key), None)
 
@@ -196,11 +199,14 @@ def test_a_name_over_255_bytes_is_refused() -> None:
 def test_listing_goes_on_behind_the_node_that_the_offset_names() -> None:
     namespace = DictNamespace()
     filesystem = _filesystem(namespace)
-    first, second = _now(filesystem.list(1, 0))
+    dot, above, first, second = _now(filesystem.list(1, 0))
+    assert [(each.name, each.node, each.common.mode >> 12) for each in (dot, above)] == [(b".", 1, 4), (b"..", 1, 4)]
     assert (first.name, second.name) == (b"file", b"link")
+    assert _now(filesystem.list(1, dot.next_offset)) == [above, first, second]
+    assert _now(filesystem.list(1, above.next_offset)) == [first, second]
     assert [e.name for e in _now(filesystem.list(1, first.next_offset))] == [b"link"]
     assert list(_now(filesystem.list(1, second.next_offset))) == []
-    assert namespace.lists == [(1, b""), (1, b"file"), (1, b"link")]
+    assert namespace.lists == [(1, b"")] * 3 + [(1, b"file"), (1, b"link")]
 
 
 def test_a_directory_that_vanishes_is_stale_and_does_not_look_empty() -> None:

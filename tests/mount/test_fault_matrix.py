@@ -1,0 +1,56 @@
+"""Faults of OSS and of the network, each against each operation: no wrong byte, no hang, the documented errno, and recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mount.fault_matrix import KINDS, Cell, World, problems, run, table
+from tests.mount.support import Mount, Workshop
+
+ASK_EACH_TIME = ("-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0")
+SLACK = 30.0  # seconds, where the machine may be busy
+
+
+@pytest.fixture
+def world(plain_shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("OSSMOUNT_STATE_DIR", plain_shop.environment["OSSMOUNT_STATE_DIR"])  # for the Prefetcher
+    return World(plain_shop, rounds=50)
+
+
+def _mounted(world: World, timeout: float) -> Iterator[Mount]:
+    with world.shop.mounted(*ASK_EACH_TIME, "--timeout", f"{timeout:g}") as mount:
+        for operation in world.operations(mount).values():
+            assert operation() == ""
+        yield mount
+
+
+def test_one_request_that_fails(world: World) -> None:
+    for mount in _mounted(world, timeout=20.0):
+        for name in ("reset", "cut off", "500 InternalError", "403 AccessDenied", "412 PreconditionFailed"):
+            cells = run(world, mount, KINDS[name], "once", 0.0, times=2)
+            assert list(problems(KINDS[name], "once", cells, 20.0, SLACK)) == []
+
+
+@pytest.mark.parametrize("name", ["silence", "503 ServiceUnavailable"])
+def test_a_short_outage(world: World, name: str) -> None:
+    for mount in _mounted(world, timeout=1.0):
+        cells = run(world, mount, KINDS[name], "always", 1.5, times=0)
+        assert list(problems(KINDS[name], "always", cells, 1.0, SLACK)) == []
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("how", ["once", "10 %", "always"])
+def test_all_faults(world: World, how: str) -> None:
+    rows: list[tuple[str, str, dict[str, Cell]]] = []
+    found: list[str] = []
+    timeout = 8.0
+    for kind in KINDS.values():
+        for mount in _mounted(world, timeout):
+            cells = run(world, mount, kind, how, 30.0, times=12)
+            rows.append((kind.name, how, cells))
+            found += problems(kind, how, cells, timeout, 5.0)
+    print("\n" + table(rows))
+    assert found == []
