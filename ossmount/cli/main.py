@@ -72,11 +72,19 @@ class Parser(argparse.ArgumentParser):
     def parse_or_exit(self, arguments: Sequence[str]) -> argparse.Namespace:
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [flag for action in self._actions for flag in action.option_strings]
+            known = [flag for action in self._written(parsed)._actions for flag in action.option_strings]
             self.error(
                 f"unknown {'option' if unknown[0].startswith('-') else 'argument'} {unknown[0]}{_near(unknown[0], known)}"
             )
         return parsed
+
+    def _written(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command of this command that was written, where there is one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found: argparse.ArgumentParser = action.choices[getattr(parsed, action.dest)]
+                return found
+        return self
 
 
 def _near(word: str, words: Sequence[str]) -> str:
