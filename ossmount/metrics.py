@@ -303,7 +303,7 @@ METRICS: tuple[Metric, ...] = (
         "credentials_left_seconds",
         GAUGE,
         "Until the credentials expire; absent when they do not.",
-        _at("facts.credentials.seconds_left"),
+        _at("facts.credentials.expires_in"),
     ),
 )
 

@@ -71,7 +71,7 @@ class DiskCache:
         self._slow_after = config.slow_after
         self._end_within = config.end_within
         self._clock = clock
-        self._places = Places([str(directory) for directory in config.directories], clock)
+        self.places = self._places = Places([str(directory) for directory in config.directories], clock)
         settings: dict[str, Any] = {
             "directories": [place.path for place in self._places.all],
             "size": config.size // len(config.directories),
@@ -303,7 +303,7 @@ class DiskCache:
             )
         if error:
             counts["read_errors"] += 1
-        self._places.read(place, error, fetch.since)
+        self._places.read(place, error, fetch.since, fetch.request)
         lacking = sum([end - start for start, end in missing])
         if lacking < fetch.request.length:
             place.trusted = True  # the reading process has looked at whose it is
