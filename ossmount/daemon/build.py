@@ -102,7 +102,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     data = data_config(settings, slab.size)
     reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
-        disk.attach(reader.hold)
+        disk.attach(reader.hold, passthrough.checksums(remote.head), reader)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
