@@ -26,7 +26,7 @@ def describe() -> dict[str, str]:
 
 
 def reclaim(kdamonds: Path = KDAMONDS) -> str:
-    """ "DAMON" where the kernel drops pages that nobody used lately although memory is not short, else "when short".
+    """Who takes memory back: "DAMON" drops pages that nobody used lately although memory is not short; else "when short".
 
     With DAMON single pages of a file that was read a moment ago may be gone: a warm phase then has some READs of 4 KiB.
     """

@@ -172,6 +172,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("oss_requests_failed_total", COUNTER, "Requests for names that were given up.", _at("facts.oss.failures")),
     Metric("oss_throttled_total", COUNTER, "GETs that OSS refused for being too many.", _at("facts.fetch.throttled")),
     Metric("oss_timeouts_total", COUNTER, "GETs that stalled.", _at("facts.fetch.timeouts")),
+    Metric("oss_hedged_total", COUNTER, "GETs that were made a second time for being late.", _at("facts.fetch.hedged")),
+    Metric("oss_hedges_won_total", COUNTER, "Of these, answered first by the second.", _at("facts.fetch.hedges_won")),
     Metric("oss_damaged_total", COUNTER, "Answers to GETs that failed a check.", _at("facts.fetch.damaged")),
     Metric("oss_connections_opened_total", COUNTER, "Connections that were opened.", _at("facts.fetch.connections")),
     Metric(
@@ -301,7 +303,7 @@ METRICS: tuple[Metric, ...] = (
         "credentials_left_seconds",
         GAUGE,
         "Until the credentials expire; absent when they do not.",
-        _at("facts.credentials.seconds_left"),
+        _at("facts.credentials.expires_in"),
     ),
 )
 

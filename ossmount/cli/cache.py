@@ -17,6 +17,7 @@ from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options.declarations import CACHE_DIR, CACHE_FREE_SPACE, CACHE_SIZE, CONFIG
 from ossmount.options.gathering import gather
 from ossmount.options.settings import Settings, UsageError
+from ossmount.printable import printable
 
 DESCRIPTION = """Looks after the folders that mounts with --cache-dir keep file data in. Mounts may use them
 meanwhile.
@@ -90,7 +91,7 @@ def _list(directories: tuple[Path, ...], settings: Settings, as_json: bool) -> i
     for line in lines:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(line["used"]))
         pinned = "pinned" if line["pinned"] else "      "
-        print(f"{line['disk']:>14,}  {used}  {pinned}  {line['store'] or '?'}/{line['key'] or '?'}")
+        print(f"{line['disk']:>14,}  {used}  {pinned}  {line['store'] or '?'}/{printable(line['key'] or '?')}")
     return ExitCode.OK
 
 

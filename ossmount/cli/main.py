@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from ossmount import __version__
 from ossmount.exit_codes import MEANINGS, CommandError, ExitCode
+from ossmount.printable import Shown
 
 #: Command, its module (with add_arguments(parser) and run(arguments)), and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -22,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("ossmount.cli.status", "show what is mounted, with which options, and its counters"),
     "top": ("ossmount.cli.top", "show live what a mount does: throughput, latencies, caches, requests, cost"),
     "explain": ("ossmount.cli.explain", "say why reads of a mount are slow, and what to do about it"),
+    "trace": ("ossmount.cli.trace", "print the requests that a mount is asked, as they are answered"),
     "refresh": ("ossmount.cli.refresh", "make a mount see changes in the bucket now"),
     "cache": ("ossmount.cli.cache", "list, measure, verify, prune or clear the cache on local disks"),
     "metadata": ("ossmount.cli.metadata", "list a source once for many machines: build, export, import"),
@@ -72,11 +75,19 @@ class Parser(argparse.ArgumentParser):
     def parse_or_exit(self, arguments: Sequence[str]) -> argparse.Namespace:
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            known = [flag for action in self._actions for flag in action.option_strings]
+            known = [flag for action in self._written(parsed)._actions for flag in action.option_strings]
             self.error(
                 f"unknown {'option' if unknown[0].startswith('-') else 'argument'} {unknown[0]}{_near(unknown[0], known)}"
             )
         return parsed
+
+    def _written(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command of this command that was written, where there is one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found: argparse.ArgumentParser = action.choices[getattr(parsed, action.dest)]
+                return found
+        return self
 
 
 def _near(word: str, words: Sequence[str]) -> str:
@@ -90,7 +101,16 @@ def _usage(message: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does."""
+    """Runs one command and returns its exit code; an error of the command line exits by itself, as argparse does.
+
+    Nothing that it prints moves a terminal's cursor or changes what stands there, whatever names are in it.
+    """
+    out, err = cast("TextIO", Shown(sys.stdout)), cast("TextIO", Shown(sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
         print(top_help(), end="", file=sys.stderr)

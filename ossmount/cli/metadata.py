@@ -221,7 +221,7 @@ def _list(offline: Offline) -> Path:
         left = seconds * (1 - progress.fraction) / progress.fraction if progress.fraction else 0.0
         eta = f", about {left:,.0f} s left" if 0 < progress.fraction < 1 else ""
         text = f"{progress.keys:,} keys, {progress.keys / seconds:,.0f}/s, {progress.lists:,} LISTs{eta}"
-        print(f"\r{text}\x1b[K" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        print(*(("\r", text, "\x1b[K") if live else (text, "\n")), sep="", end="", file=sys.stderr, flush=True)
 
     try:
         return offline.build(show)

@@ -7,6 +7,7 @@ line but those that are its own, and wants the exit codes of its own page.
 from __future__ import annotations
 
 import getopt
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from ossmount.cli import main as cli
 from ossmount.exit_codes import ExitCode
 from ossmount.options.gathering import is_known, split_mount_options
 
+#: What mount(8) says by itself where a line says nothing of it, or says "user": there it asks for nothing.
+_ITS_OWN = ("rw", "suid", "dev", "exec", "async", "user")
 USAGE = "usage: mount.ossmount SOURCE DIRECTORY [-sfnv] [-o OPTION,...]"
 
 # mount(8), "EXIT STATUS"
@@ -47,8 +50,10 @@ def _wrong(message: str) -> int:
 
 
 def options(text: str, *, sloppy: bool) -> str:
-    """The options for `ossmount mount -o`. mount(8) says rw where the line says nothing: it is left away."""
-    parts = [part for part in re.findall(r"(?:\\.|[^,\\])+", text) if part != "rw"]
+    """The options for `ossmount mount -o`, without what mount(8) has added; for an ordinary user it adds his name."""
+    parts = [part for part in re.findall(r"(?:\\.|[^,\\])+", text) if part not in _ITS_OWN]
+    if os.geteuid() != 0:
+        parts = [part for part in parts if not part.startswith("user=")]
     if sloppy:
         parts = [part for part in parts if all(is_known(name) for name, _ in split_mount_options(part))]
     return ",".join(parts)

@@ -15,6 +15,7 @@ from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Record, Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.printable import printable
 
 DESCRIPTION = """Shows the mounts of this user. With MOUNTPOINT only that one: whether it is healthy, its rates,
 latencies and hit ratios of the last minute, requests, memory, errors; with --all also every
@@ -203,7 +204,7 @@ def _tree(values: dict[str, Any], indent: str) -> list[str]:
         if isinstance(value, dict):
             lines += [f"{indent}{name}", *_tree(value, indent + "  ")] if value else []
         else:
-            lines.append(f"{indent}{name} = {value:,}" if type(value) is int else f"{indent}{name} = {value}")
+            lines.append(f"{indent}{name} = {value:,}" if type(value) is int else f"{indent}{name} = {printable(str(value))}")
     return lines
 
 

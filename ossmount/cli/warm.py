@@ -21,6 +21,7 @@ from ossmount.cli.pins import Pins
 from ossmount.control.registry import Registry
 from ossmount.control.state import state_directory
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.printable import printable
 
 DESCRIPTION = """Reads files, and folders with everything in them, through a mount once, so that they are in
 memory (and in the disk cache, if there is one) when a job reads them. What is there already is not
@@ -115,7 +116,7 @@ def _unpin(pins: Pins, files: Sequence[File]) -> dict[str, str]:
 
 def _report(failures: Sequence[str]) -> int:
     for line in failures[:SHOWN]:
-        print(f"ossmount: {line}", file=sys.stderr)
+        print(f"ossmount: {printable(line)}", file=sys.stderr)
     if len(failures) > SHOWN:
         print(f"ossmount: and {len(failures) - SHOWN:,} more", file=sys.stderr)
     return ExitCode.UNEXPECTED if failures else ExitCode.OK

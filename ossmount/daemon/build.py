@@ -25,11 +25,10 @@ from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
 from ossmount.daemon.credentials import credentials_of
 from ossmount.daemon.damage import Damage
-from ossmount.daemon.exporting import check_metrics
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
 from ossmount.daemon.kept import Kept
-from ossmount.daemon.observers import observe
+from ossmount.daemon.observers import Cached, check_observing, observe
 from ossmount.daemon.order import Order
 from ossmount.daemon.pinning import PinCommand
 from ossmount.daemon.prefetching import Prefetching
@@ -59,7 +58,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     settings = fill_defaults(order.settings, environ)
     inherits = kept is not None and kept.inherits
     if not inherits:
-        check_metrics(settings)
+        check_observing(settings)
         if settings[options.FUSE_FD] is None and not settings[options.USER]:  # else others have looked at it
             check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
     # readers wait for a daemon that follows one that died, and the source of its credentials may be away
@@ -104,7 +103,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     data = data_config(settings, slab.size)
     reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
-        disk.attach(reader.hold)
+        disk.attach(reader.hold, passthrough.checksums(remote.head), reader)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
@@ -126,7 +125,8 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         served=(lambda: False) if disk is None else (lambda: disk.serves),
     )
     filesystem.watch(look_ahead.note)
-    watching = observe(order, channel, remote)
+    cached = None if disk is None or disk_config is None else Cached(disk.places, disk_config.store)
+    watching = observe(order, channel, remote, namespace, reader, cached)
     return order, Parts(
         verify=functools.partial(_verify, remote, taken),
         components=(
@@ -160,7 +160,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
             "refresh": refresh_command(namespace.refresh),
             "pin": PinCommand(namespace, reader, disk),
         },
-        talks={"prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
+        talks={**watching.talks, "prefetch": Prefetching(look_ahead, namespace, order.mountpoint).talk},
     )
 
 

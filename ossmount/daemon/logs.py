@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from ossmount.printable import printable
+
 _LARGEST = 16 << 20  # bytes of a log that the next mount still appends to
 
 
@@ -22,7 +24,18 @@ def open_log(path: Path) -> int:
 def set_up(level: str) -> None:
     """Log lines of ours from this level on, of libraries from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ossmount").setLevel(level.upper())
+
+
+class _Formatter(logging.Formatter):
+    """One message is one line, whatever names are in it; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)

@@ -3,6 +3,9 @@
 The kernel repeats a failed READ of 1 MiB page by page. Each of those would wait for the whole deadline again, and a program
 that reads through a dead network would hang for hours instead of failing.
 
+After a failure that came at once and has passed meanwhile (a token that was renewed) the 256 pages of that READ would be 256
+requests of 4 KiB: the first of them fetches all that had failed.
+
 Of a version whose bytes were given out before all of them together failed their checksum nothing is read for a minute: long
 enough that whoever was reading it is told, and a job that is started again reads it anew, and has it checked anew.
 """
@@ -36,12 +39,23 @@ class Failures:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._recent: deque[_Failure] = deque(maxlen=MOST)
+        self._refused: deque[_Failure] = deque(maxlen=MOST)  # at once: may be asked for again
         self._condemned: deque[_Failure] = deque(maxlen=MOST)
 
     def remember(self, version: Version, start: int, end: int, error: OssMountError) -> None:
         """A demand fetch of the range has failed."""
-        if isinstance(error, SLOW):
-            self._recent.append(_Failure(self._clock() + SECONDS, version, start, end, error))
+        failures = self._recent if isinstance(error, SLOW) else self._refused
+        failures.append(_Failure(self._clock() + SECONDS, version, start, end, error))
+
+    def rest(self, version: Version, offset: int) -> int:
+        """The end of what was refused recently from the offset on; the offset where nothing was."""
+        if not self._refused:
+            return offset
+        now = self._clock()
+        while self._refused and self._refused[0].until <= now:
+            self._refused.popleft()
+        ends = [each.end for each in self._refused if each.version == version and each.start <= offset < each.end]
+        return max(ends, default=offset)
 
     def condemn(self, version: Version, error: OssMountError) -> None:
         """No byte of the version is to be read."""

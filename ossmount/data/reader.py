@@ -61,7 +61,7 @@ class ObjectReader:
         self._budget = Budget.of(slab.size)
         self._planning = Planning(self._cache, self._budget, config)
         self._clock = clock
-        self._at_once = at_once
+        self._at_once = at_once if config.kernel_keeps else None  # else the next read of it wants it in memory
         self._failures = Failures(clock)
         self._timeout = config.timeout
         self._damaged = damaged
@@ -125,21 +125,17 @@ class ObjectReader:
         """Keeps what was fetched into the targets there until the function returned is called; None when that cannot be."""
         return None if self._queue else hold(self._cache, version, start, targets, self._pump)
 
+    def facts_of(self, version: Version) -> dict[str, object]:
+        return {"memory": self._cache.facts_of(version), "streams": self._planning.streams(version)}
+
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""
-        cache = self._cache
         return {
             **self._counts,
             **self._look_ahead.facts(),
             "fetches": self._transfers.launched,
             "cancelled": self._transfers.cancelled,
-            "memory_limit": cache.size,
-            "memory_free": cache.free,
-            "memory_held": cache.size - cache.available,
-            "memory_unread": cache.unread,
-            "pages": cache.count,
-            "pages_dropped": cache.dropped,
-            "dropped_unread": cache.dropped_unread,
+            **self._cache.facts(),
             "transfers": len(self._transfers.under_way),
             "waiting_for_memory": len(self._queue),
         }
@@ -215,6 +211,8 @@ class ObjectReader:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
                 more = self._planning.extended(version, end, gaps, plan)
+            if gaps and not self._queue and (refused := self._failures.rest(version, offset)) > end:
+                more = self._cache.find(version, *aligned(offset, refused, version.size))[1]
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):

@@ -73,8 +73,9 @@ oss://my-bucket/imagenet /mnt/imagenet ossmount config=imagenet,_netdev,nofail,x
 ```
 
 At boot there is no environment with access keys: let the file name them (`credentials = "/etc/ossmount/keys.json"`). Options
-that are mount(8)'s or systemd's (`noauto`, `nofail`, `_netdev`, `user`, `x-...`) change nothing here, `rw`, which mount(8) says
-where a line says nothing, is left away, and the exit code is one of mount(8)'s: 1 for a wrong line, 32 for a mount that failed.
+that are mount(8)'s or systemd's (`noauto`, `nofail`, `_netdev`, `users`, `x-...`) change nothing here, `rw`, `suid` and `dev`,
+which mount(8) says where a line says nothing, are left away, and the exit code is one of mount(8)'s: 1 for a wrong line, 32 for
+a mount that failed. mount(8) takes `user=NAME` for its own `user`: write `user` into the file.
 """
 
 FOREIGN_HEAD = """## Names of other file systems

@@ -6,13 +6,10 @@ Date. A node without NTP reads its data all the same.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Final
-
-_log = logging.getLogger(__name__)
 
 #: The code of the refusal that tells OSS's time.
 REFUSAL: Final = "RequestTimeTooSkewed"
@@ -23,8 +20,10 @@ _NEWS: Final = 60.0
 class ServerClock:
     """Seconds since the epoch as OSS has them. Any thread may call and teach it."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, tell: Callable[[float], object] = lambda offset: None) -> None:
+        """tell: called with the offset when it is news."""
         self._clock = clock
+        self._tell = tell
         self._told = 0.0
         self.offset = 0.0  # seconds that OSS is ahead of this machine
 
@@ -43,7 +42,5 @@ class ServerClock:
         self.offset = offset
         if abs(offset - self._told) > _NEWS:
             self._told = offset
-            _log.warning(
-                "OSS's clock is %+.0f s from this machine's: requests are signed with OSS's time; set the clock", offset
-            )
+            self._tell(offset)
         return True

@@ -32,6 +32,7 @@ LONGEST_SILENCE = 15.0  # seconds
 _SHOWN = ("prefix", "start-after", "symlink", "uploads", "partNumber")  # of a query, in messages
 
 OSS2 = sdk.load()
+_log = logging.getLogger(__name__)
 
 
 class Question(NamedTuple):
@@ -59,7 +60,7 @@ class Session:
     def __init__(self, source: SourceConfig, connections: int) -> None:
         self._source = source
         self._endpoint = endpoint_of(source)
-        self._clock = ServerClock()
+        self._clock = ServerClock(tell=_tell_offset)
         self._signer = Signer(source, self._clock)
         self._proxies = {"http": source.proxy, "https": source.proxy} if source.proxy else None
         logging.getLogger("oss2").setLevel(logging.WARNING)  # at DEBUG it logs security tokens
@@ -189,6 +190,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         waiting += [getattr(current, "reason", None), current.__cause__, current.__context__, *current.args]
+
+
+def _tell_offset(seconds: float) -> None:
+    _log.warning("OSS's clock is %+.0f s from this machine's: requests are signed with OSS's time; set the clock", seconds)
 
 
 def _describe(question: Question) -> str:

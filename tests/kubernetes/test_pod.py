@@ -69,7 +69,8 @@ class Pod:
         words += ["--read-only"] if context.get("readOnlyRootFilesystem") else []
         for each in container["volumeMounts"]:
             if each["name"] in self.places:
-                how = ":rshared" if each.get("mountPropagation") == "Bidirectional" else ""
+                how = {"Bidirectional": ":rshared", "HostToContainer": ":rslave"}.get(each.get("mountPropagation", ""), "")
+                how += ",ro" if each.get("readOnly") else ""
                 words += ["-v", f"{self.places[each['name']]}:{each['mountPath']}{how}"]
             else:
                 words += ["--tmpfs", each["mountPath"]]

@@ -146,4 +146,4 @@ def test_every_path_gives_one_version(plain_shop: Workshop, monkeypatch: pytest.
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_every_path_gives_one_version_for_long(shop: Workshop, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    check(shop, monkeypatch, operations=600, seed=seed)
+    check(shop, monkeypatch, operations=300, seed=seed)

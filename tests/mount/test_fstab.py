@@ -97,7 +97,8 @@ def test_mount_8_and_umount_8(plain_shop: Workshop, kind: str, config: Path, pla
 
 def test_a_line_of_fstab(plain_shop: Workshop, kind: str, config: Path, place: Path) -> None:
     fstab = plain_shop.folder / "fstab"
-    written = f"config={config},profile=training,_netdev,nofail,x-systemd.automount,x-systemd.requires=network-online.target"
+    of_systemd = "_netdev,nofail,x-systemd.automount,x-systemd.requires=network-online.target"
+    written = f"config={config},profile=training,users,exec,relatime,{of_systemd}"
     fstab.write_text(f"oss://{BUCKET}/folder {place} {kind} {written} 0 0\n")
     done(plain_shop, "mount", "-f", "-T", str(fstab), str(place))
     assert os.listdir(place) == []

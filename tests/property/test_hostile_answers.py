@@ -19,7 +19,7 @@ from ossmount.oss.listing import parse_listing
 from tests.property.hostile import DATA, hostile_answer, hostile_listing
 from tests.unit.oss.fetch.scripted import CLOSE, Action, Request, Wanted, fetch_all, honest, serving, source
 
-CRC = f"x-oss-hash-crc64ecma: {crc64.xz(DATA)}\r\n".encode()
+CRC = f"\r\nx-oss-hash-crc64ecma: {crc64.xz(DATA)}\r\n".encode()
 MEMORY = 150 << 10  # KiB that a fetch process may ever have had
 KEYS = [f"p/{number:03}%20{'x' * number}".encode() for number in range(12)]
 LISTING = (

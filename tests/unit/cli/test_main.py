@@ -76,6 +76,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         (["mount", "oss://bucket", "/mnt", "--fuse-fd", "1000000"], "descriptor 1000000 is not open"),
         (["mount", "oss://bucket", "/mnt", "--fuse-fd", "2"], "--fuse-fd: descriptor 2 is not one of /dev/fuse"),
         (["umount", "--lazy", "--force", "/mnt"], "not allowed with"),
+        (["config", "show", "--gvien"], "unknown option --gvien; did you mean --given?"),
+        (["config", "shwo"], "invalid choice: 'shwo'"),
         (["status", "--jsn"], "did you mean --json?"),
     ],
 )

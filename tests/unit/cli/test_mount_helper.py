@@ -15,6 +15,8 @@ from ossmount.exit_codes import ExitCode
     [
         ("rw,uid=1", False, "uid=1"),
         ("rw", False, ""),
+        ("rw,uid=3,nofail,exec,suid,dev", False, "uid=3,nofail"),  # of a line with user=root
+        ("rw,noexec,nosuid,nodev,user,relatime", False, "noexec,nosuid,nodev,relatime"),
         ("ro,noauto,x-systemd.automount", False, "ro,noauto,x-systemd.automount"),
         (r"credentials=/a\,rw,rw", False, r"credentials=/a\,rw"),
         ("uid=1,vers=3,ro", True, "uid=1,ro"),
@@ -23,6 +25,12 @@ from ossmount.exit_codes import ExitCode
 )
 def test_options_as_mount_8_hands_them_over(text: str, sloppy: bool, meant: str) -> None:
     assert mount_helper.options(text, sloppy=sloppy) == meant
+
+
+def test_the_name_of_who_mounts_is_no_option_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mount_helper.options("user=alice,uid=1", sloppy=False) == "user=alice,uid=1"
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert mount_helper.options("user=alice,uid=1", sloppy=False) == "uid=1"
 
 
 @pytest.mark.parametrize(

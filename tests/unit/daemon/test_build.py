@@ -10,6 +10,7 @@ from ossmount.channel.mounting import MountError
 from ossmount.config import SourceConfig
 from ossmount.daemon import build as building
 from ossmount.daemon.choice import choose_channel
+from ossmount.daemon.configs import data_config, fetch_config
 from ossmount.daemon.credentials import credentials_of
 from ossmount.daemon.failures import command_error
 from ossmount.daemon.order import Order
@@ -116,3 +117,9 @@ def test_sources_that_list_differently_do_not_share_metadata(tmp_path: Path) -> 
     assert plain == identity("endpoint=http://LOCALHOST:1/,umask=077")
     assert plain != identity("endpoint=http://localhost:2")
     assert plain != identity("endpoint=http://localhost:1,no_symlink")
+
+
+def test_what_bounds_a_read_reaches_the_components() -> None:
+    settings = Settings(gather({}, ["hedge_above=200ms", "timeout=7"], {}))
+    assert fetch_config(settings).hedge_above == 0.2
+    assert data_config(settings, 1 << 20).timeout == 7.0

@@ -27,6 +27,17 @@ def test_quick_refusals_are_asked_again() -> None:
     assert failures.recall(VERSION, 0, 4096) is None
 
 
+def test_how_much_was_refused_is_known_for_two_seconds() -> None:
+    now = 10.0
+    failures = Failures(lambda: now)
+    failures.remember(VERSION, 4096, 1 << 20, Archived("restore it first"))
+    assert failures.rest(VERSION, 4096) == failures.rest(VERSION, 8192) == 1 << 20
+    assert failures.rest(VERSION, 0) == 0
+    assert failures.rest(VERSION._replace(etag="2"), 4096) == 4096
+    now = 12.0
+    assert failures.rest(VERSION, 4096) == 4096
+
+
 def test_a_bounded_number_is_remembered() -> None:
     failures = Failures(lambda: 0.0)
     for number in range(MOST + 1):

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from ossmount.config import DataConfig
+from ossmount.data.reader import ObjectReader
 from ossmount.errors import Changed, DeadlineExceeded, Denied, InvalidArgument, NotFound, OssMountError, Unavailable
+from ossmount.model import Version
 from tests.unit.data.fake_fetcher import KIB, MIB, Answer, World
 
 
@@ -217,6 +220,21 @@ def test_a_refusal_is_not_remembered() -> None:
         world.fetcher.fail(Denied("403"))
         assert isinstance(answer.error, Denied)
         assert world.read_through(version, MIB, 4096) == world.data(version, MIB, 4096)
+
+
+def test_what_was_refused_and_is_asked_for_page_by_page_is_fetched_in_one_piece() -> None:
+    """As the kernel does after a READ of 1 MiB has failed."""
+    with World(readahead_count=0, readahead_size=0) as world:
+        version = world.add(8 * MIB)
+        refused = world.read(version, 2 * MIB, MIB)
+        world.fetcher.fail(Denied("the token has expired"))
+        assert isinstance(refused.error, Denied)
+        before = len(world.fetcher.requests)
+        pages = [world.read(version, 2 * MIB + number * 4096, 4096) for number in range(3)]
+        world.fetcher.complete_all()
+        pages += [world.read(version, 2 * MIB + number * 4096, 4096) for number in range(3, 256)]
+        assert [page.data for page in pages] == [world.data(version, 2 * MIB + at * 4096, 4096) for at in range(256)]
+        assert len(world.fetcher.requests) == before + 1
 
 
 def test_reads_queue_for_memory_in_their_order() -> None:
@@ -449,3 +467,23 @@ def test_facts_tell_what_happened() -> None:
         assert (facts["misses"], facts["joined"], facts["hits"], facts["fetches"], facts["transfers"]) == (1, 1, 1, 2, 1)
         assert (facts["memory_held"], facts["memory_unread"], facts["pages"]) == (12 * KIB, 10 * KIB, 2)
         world.fetcher.complete_all()
+
+
+@pytest.mark.parametrize("kernel_keeps", [True, False])
+def test_what_can_be_had_at_once_is_asked_for_whole_files_that_the_kernel_keeps(kernel_keeps: bool) -> None:
+    with World() as world:
+        small, part, large = world.add(5000, "small"), world.add(9000, "part"), world.add(MIB + 1, "large")
+        asked: list[Version] = []
+
+        def at_once(version: Version) -> memoryview | None:
+            asked.append(version)
+            return memoryview(world.data(version, 0, version.size))
+
+        config = DataConfig(world.slab.size, MIB, 4, kernel_keeps=kernel_keeps)
+        world.reader = ObjectReader(world.slab, world.fetcher, config, at_once=at_once)
+        assert world.read_through(small, 0, 8192) == world.data(small, 0, 5000)
+        assert world.read_through(part, 0, 4096) == world.data(part, 0, 4096)
+        assert world.read_through(part, 4096, 8192) == world.data(part, 4096, 8192)
+        assert world.read_through(large, 0, MIB) == world.data(large, 0, MIB)
+        assert asked == ([small] if kernel_keeps else [])
+        assert len(world.fetcher.requests) >= (2 if kernel_keeps else 3)
