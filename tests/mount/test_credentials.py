@@ -46,7 +46,7 @@ def read(mount: Mount, number: int) -> None:
 
 
 def ecs(identity: IdentityServer) -> list[str]:
-    return ["--credentials-from", "ecs", "--ecs-metadata-endpoint", identity.url]
+    return ["--credentials-from", "ecs", "--ram-role-name", ROLE, "--ecs-metadata-endpoint", identity.url]
 
 
 def state_of(mount: Mount) -> dict[str, Any]:
@@ -61,15 +61,19 @@ def facts(mount: Mount) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("source", ["oidc", "assume-role", "process"])
+@pytest.mark.parametrize("source", ["oidc", "assume-role", "process", "profile"])
 def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> None:
     (shop.folder / "token").write_text(OIDC_TOKEN)
     made = identity.issue()
     shop.folder.joinpath("program.py").write_text(f"print({json.dumps(made.document())!r})")
+    (shop.folder / ".aliyun").mkdir()
+    profiles = [{"name": "node", "mode": "EcsRamRole", "ram_role_name": ROLE}]
+    (shop.folder / ".aliyun/config.json").write_text(json.dumps({"current": "other", "profiles": profiles}))
     sts = ["--sts-endpoint", identity.url]
     arguments = {
         "oidc": sts,
-        "assume-role": [*sts, "--ram-role-arn", ARN],
+        "assume-role": [*sts, "--ram-role-arn", ARN, "--role-session-name", "job-7"],
+        "profile": ["--credentials-profile", "node", "--ecs-metadata-endpoint", identity.url],
         "process": ["--credential-process", f"{sys.executable} -I -S {shop.folder}/program.py"],
     }[source]
     base = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAI5tBase", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "base-secret"}
@@ -85,6 +89,8 @@ def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> N
         assert found["provider"].startswith(source)
         text = shop.run("status", str(mount.path)).stdout
         assert f"keys      from {source}" in text and "valid for 59 min" in text
+        sessions = {asked.parameters["RoleSessionName"] for asked in identity.asked if asked.method == "POST"}
+        assert (sessions == {"job-7"}) == (source == "assume-role")
         shown = text + mount.log + "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in mount.status()["pids"])
         for issued in identity.issued:
             assert issued.access_key_secret not in shown and issued.security_token not in shown
@@ -216,7 +222,7 @@ def test_no_credentials_at_all(shop: Workshop, identity: IdentityServer) -> None
     assert done.returncode == ExitCode.REFUSED
     for source in ("env", "oidc", "file", "profile", "ossutil", "ecs"):
         assert f"\n  {source}: " in done.stderr
-    identity.status = 503
+    asked, identity.status = len(identity.asked), 503
     done = shop.run("mount", f"oss://{BUCKET}", str(mountpoint), *ecs(identity), env=WITHOUT)
     assert done.returncode == ExitCode.REFUSED and "HTTP 503" in done.stderr
-    assert len(identity.asked) == 5  # with two more attempts
+    assert len(identity.asked) == asked + 3  # with two more attempts
