@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("ossmount.cli.status", "show what is mounted, with which options, and its counters"),
     "top": ("ossmount.cli.top", "show live what a mount does: throughput, latencies, caches, requests, cost"),
     "explain": ("ossmount.cli.explain", "say why reads of a mount are slow, and what to do about it"),
+    "trace": ("ossmount.cli.trace", "print the requests that a mount is asked, as they are answered"),
     "refresh": ("ossmount.cli.refresh", "make a mount see changes in the bucket now"),
     "cache": ("ossmount.cli.cache", "list, measure, verify, prune or clear the cache on local disks"),
     "metadata": ("ossmount.cli.metadata", "list a source once for many machines: build, export, import"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from ossmount.config import ChannelConfig, DataConfig, FetchConfig, FilesystemConfig
 from ossmount.daemon.order import Order
+from ossmount.daemon.slow_log import PART
 from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
 
@@ -16,6 +18,7 @@ def fetch_config(settings: Settings) -> FetchConfig:
         connections=settings[options.CONNECTIONS],
         hedge_above=settings[options.HEDGE_ABOVE],
         verify=settings[options.VERIFY] != "off",
+        slow_after=math.inf if settings[options.SLOW_LOG] is None else PART * settings[options.SLOW_THRESHOLD],
     )
 
 

@@ -79,6 +79,24 @@ class PageCache:
             gaps.append((start, end))
         return found, gaps
 
+    def facts(self) -> dict[str, int]:
+        """How memory is used now (bytes), and counters."""
+        return {
+            "memory_limit": self.size,
+            "memory_free": self.free,
+            "memory_held": self.size - self.available,
+            "memory_unread": self.unread,
+            "pages": self.count,
+            "pages_dropped": self.dropped,
+            "dropped_unread": self.dropped_unread,
+        }
+
+    def facts_of(self, version: Version) -> dict[str, int]:
+        """What lies in memory of a version, and what is on its way (bytes)."""
+        pages = self._pages.get(version, ())
+        there = sum(page.end - page.start for page in pages if page.transfer is None)
+        return {"pages": len(pages), "bytes": there, "on_their_way": sum(page.end - page.start for page in pages) - there}
+
     def has(self, version: Version) -> bool:
         """Whether any page of the version is there."""
         return version in self._pages

@@ -41,6 +41,11 @@ class Planning:
             return gaps
         return [*gaps[:-1], (start, beyond[0][1])]
 
+    def streams(self, version: Version) -> list[dict[str, object]]:
+        """The readers that were seen in an object, the last one to read last (bytes)."""
+        machine = self._machines.get(version)
+        return [] if machine is None else machine.streams()
+
     def plan(self, version: Version, offset: int, end: int, missing: bool) -> Plan | None:
         """Notes a read; what to fetch beyond it. missing: some of it is neither in memory nor under way."""
         machine = self._machines.pop(version, None)

@@ -100,6 +100,13 @@ class Readahead:
         self._stride_depth = 1
         self.lost = False  # the last read came too late for what was fetched ahead: it was dropped, or has failed
 
+    def streams(self) -> list[dict[str, object]]:
+        """For people; bytes."""
+        return [
+            {"from": one.start, "to": one.front, "reads": one.reads, "read_ahead": one.going, "ahead_to": one.issued}
+            for one in self._streams
+        ]
+
     def read(self, offset: int, end: int, missing: bool, limit: int) -> Plan | None:
         """Notes a read of the bytes from offset to end.
 

@@ -125,21 +125,17 @@ class ObjectReader:
         """Keeps what was fetched into the targets there until the function returned is called; None when that cannot be."""
         return None if self._queue else hold(self._cache, version, start, targets, self._pump)
 
+    def facts_of(self, version: Version) -> dict[str, object]:
+        return {"memory": self._cache.facts_of(version), "streams": self._planning.streams(version)}
+
     def facts(self) -> dict[str, object]:
         """Counters since the start, and how memory is used now (bytes)."""
-        cache = self._cache
         return {
             **self._counts,
             **self._look_ahead.facts(),
             "fetches": self._transfers.launched,
             "cancelled": self._transfers.cancelled,
-            "memory_limit": cache.size,
-            "memory_free": cache.free,
-            "memory_held": cache.size - cache.available,
-            "memory_unread": cache.unread,
-            "pages": cache.count,
-            "pages_dropped": cache.dropped,
-            "dropped_unread": cache.dropped_unread,
+            **self._cache.facts(),
             "transfers": len(self._transfers.under_way),
             "waiting_for_memory": len(self._queue),
         }

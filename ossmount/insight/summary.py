@@ -125,7 +125,7 @@ def errors(looks: Looks) -> list[str]:
 
 
 def credentials(looks: Looks) -> list[str]:
-    left = looks.number("facts.credentials.seconds_left") if looks.now("facts.credentials.seconds_left") is not None else None
+    left = looks.number("facts.credentials.expires_in") if looks.now("facts.credentials.expires_in") is not None else None
     if left is None:
         return ["they do not expire, as far as is known"]
     return [f"good for {moment(left) if left < 100 else f'{left / 60:,.0f} min'} more" if left > 0 else "EXPIRED"]

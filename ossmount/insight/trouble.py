@@ -11,7 +11,7 @@ from ossmount.insight.looks import Looks, count, size, spread
 
 def credentials(looks: Looks) -> Finding | None:
     refused = looks.table("facts.channel.errors").get("EACCES", 0.0)
-    left = looks.now("facts.credentials.seconds_left")
+    left = looks.now("facts.credentials.expires_in")
     expired = isinstance(left, int | float) and left <= 0
     if not refused and not expired:
         return None

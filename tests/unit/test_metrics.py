@@ -43,7 +43,7 @@ def test_every_metric_has_a_value_in_a_real_status() -> None:
     status = recorded()
     empty = {metric.name for metric in METRICS if not list(metric.read(status))}
     assert empty == KNOWN_EMPTY
-    some = recorded(facts__channel__errors={"EIO": 2}, facts__credentials__seconds_left=60.0)
+    some = recorded(facts__channel__errors={"EIO": 2}, facts__credentials__expires_in=60.0)
     assert all(list(metric.read(some)) for metric in METRICS if metric.name in KNOWN_EMPTY)
 
 

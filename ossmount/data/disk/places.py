@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,7 +12,9 @@ from typing import Final
 from fastcrc import crc64
 
 from ossmount.data.disk.keeper import root_of
+from ossmount.data.disk.layout import path_of
 from ossmount.durations import Durations
+from ossmount.oss.interface import FetchRequest
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +22,10 @@ _FULL: Final = 30.0  # seconds that nothing is written to a full disk
 _BROKEN: Final = 300.0  # seconds that a failing or hanging disk is left alone
 _FAILURES: Final = 5  # reads in a row that fail until a disk counts as failing
 _FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+#: Called with a read of the cache and the seconds that it took.
+SlowReadWatcher = Callable[[FetchRequest, float], None]
 
 
 class Place:
@@ -54,6 +61,8 @@ class Places:
     def __init__(self, paths: Sequence[str], clock: Callable[[], float]) -> None:
         self._clock = clock
         self.all = [Place(index, path) for index, path in enumerate(paths)]
+        self.slow_after = math.inf  # seconds; the watcher is told of reads that take as long
+        self.watcher: SlowReadWatcher = lambda request, seconds: None
 
     def choose(self, name: bytes) -> Place | None:
         """Where an object belongs: each name has an order of the directories of its own, and the first that is on has it.
@@ -66,12 +75,24 @@ class Places:
             return there[0] if there else None
         return max(there, key=lambda place: crc64.xz(name, place.seed))
 
+    def watch(self, watcher: SlowReadWatcher, slow_after: float) -> None:
+        """Tells of each read that takes so many seconds."""
+        self.watcher, self.slow_after = watcher, slow_after
+
+    def path_of(self, name: bytes) -> str:
+        """Where an object lies if it is cached, without the suffix; "" where all directories are off."""
+        place = self.choose(name)
+        return "" if place is None else path_of(place.root, name, "")
+
     def may_write(self, place: Place) -> bool:
         return self._clock() >= place.no_writes_until and self._clock() >= place.no_reads_until
 
-    def read(self, place: Place, error: int, since: float) -> None:
+    def read(self, place: Place, error: int, since: float, request: FetchRequest) -> None:
         """A read that was asked for then went well (0), or ended in an errno."""
-        place.reads.add(self._clock() - since)
+        took = self._clock() - since
+        place.reads.add(took)
+        if took >= self.slow_after:
+            self.watcher(request, took)
         if not error:
             place.failures = 0
             return

@@ -69,10 +69,10 @@ def test_the_sections_tell_of_everything_in_a_real_status() -> None:
     assert any(line.startswith("READ ") for line in shown["latency"])
     assert any(line.startswith("OSS LIST") for line in shown["latency"])
     assert shown["errors"] == ["none"]
-    expired = recorded(facts__credentials__seconds_left=-1.0, facts__channel__errors={"EACCES": 3})
+    expired = recorded(facts__credentials__expires_in=-1.0, facts__channel__errors={"EACCES": 3})
     shown = dict(sections(Looks(None, expired), Prices()))
     assert shown["credentials"] == ["EXPIRED"] and shown["errors"] == ["EACCES 3 (3 new)"]
-    soon = recorded(facts__credentials__seconds_left=1800.0)
+    soon = recorded(facts__credentials__expires_in=1800.0)
     assert dict(sections(Looks(None, soon), Prices()))["credentials"] == ["good for 30 min more"]
 
 
