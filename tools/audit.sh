@@ -20,6 +20,7 @@ found=$("$audit/bin/pip-audit" --path "$packages" --progress-spinner off --skip-
 status=$?
 echo "$found"
 case $status:$found in
+    0:*"could not be audited"*) fail "the advisory service does not know the packages above (a mirror of the index in between?)" ;;
     0:*) ;;
     *vulnerabilit*) echo "audit: there are known weaknesses: raise the lower bounds in setup.cfg" >&2; exit 1 ;;
     *) fail "pip-audit failed, see above" ;;
