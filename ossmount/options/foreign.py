@@ -175,6 +175,7 @@ _OF_JINDO: Mapping[str, Foreign] = {
 _OF_OSSFS: Mapping[str, Foreign] = {
     **_mapped(OSSFS, options.ENDPOINT, "oss_endpoint"),
     **_mapped(OSSFS, options.REGION, "oss_region"),
+    **_mapped(OSSFS, options.RAM_ROLE_NAME, "ram_role"),
     **_mapped(OSSFS, options.MEMORY_LIMIT, "total_mem_limit", how=_not_zero),
     **_mapped(OSSFS, options.READAHEAD_SIZE, "prefetch_chunk_size"),
     **_mapped(OSSFS, options.READAHEAD_COUNT, "prefetch_concurrency_per_file"),
