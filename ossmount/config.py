@@ -6,7 +6,7 @@ Seconds are floats, sizes are bytes. No component reads the environment or anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,28 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class CredentialsConfig:
+    """Where credentials are looked for. Empty values were not given."""
+
+    source: str = "auto"  # the one source to take, or auto: the first that has some
+    file: Path | None = None
+    process: tuple[str, ...] = ()  # program and arguments
+    profile: str = ""
+    ram_role_name: str = ""  # of the ECS instance
+    ram_role_arn: str = ""  # to be assumed with what was found
+    role_session_name: str = ""
+    sts_endpoint: str = "https://sts.aliyuncs.com"
+    metadata_endpoint: str = "http://100.100.100.200"
+    proxy: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+async def no_others(refused: Credentials | None) -> bool:
+    """Of credentials that nobody renews."""
+    return False
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """Where the data lies and how it is asked for."""
 
@@ -33,7 +55,9 @@ class SourceConfig:
     endpoint: str = ""  # with its scheme, as the user wrote it or https:// before it
     region: str = ""  # "" signs with V1, else with V4
     path_style: bool = False
-    credentials: Callable[[], Credentials] = Credentials  # asked for each signature; cheap
+    credentials: Callable[[], Credentials] = Credentials  # asked for each signature; cheap. Raises CredentialsRefused
+    #: Waits until there are others than those that OSS has refused (None: than none); False when none are to be expected.
+    renew: Callable[[Credentials | None], Awaitable[bool]] = no_others
     connect_timeout: float = 5.0
     timeout: float = 60.0  # seconds that one read(2) may take
     proxy: str = ""

@@ -43,6 +43,10 @@ class Denied(OssMountError):
     errno = errno.EACCES
 
 
+class CredentialsRefused(Denied):
+    """OSS does not take the credentials (any more), or there are none at the moment: other ones may help."""
+
+
 class Archived(OssMountError):
     """The object lies in an archive class and was not restored (403 InvalidObjectState)."""
 

@@ -175,6 +175,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("oss_hedged_total", COUNTER, "GETs that were made a second time for being late.", _at("facts.fetch.hedged")),
     Metric("oss_hedges_won_total", COUNTER, "Of these, answered first by the second.", _at("facts.fetch.hedges_won")),
     Metric("oss_damaged_total", COUNTER, "Answers to GETs that failed a check.", _at("facts.fetch.damaged")),
+    Metric("oss_verified_total", COUNTER, "Objects fetched whole that have their CRC-64.", _at("facts.fetch.verified")),
+    Metric("oss_unverified_total", COUNTER, "Objects fetched whole without a CRC-64.", _at("facts.fetch.unverified")),
+    Metric("oss_damaged_objects_total", COUNTER, "Objects that stayed damaged.", _at("facts.integrity.damaged_objects")),
     Metric("oss_connections_opened_total", COUNTER, "Connections that were opened.", _at("facts.fetch.connections")),
     Metric(
         "oss_waited_seconds_total",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what ossmount needs to run and to be tested: Debian packages where it may, and a virtual environment.
 set -euo pipefail
-packages=(gcc pkg-config libfuse3-dev fuse3 openssl python3-dev nginx-light libnginx-mod-http-echo)
+packages=(gcc pkg-config libfuse3-dev fuse3 openssl python3-dev systemd nginx-light libnginx-mod-http-echo)
 # what reads the completions and manual pages in the tests
 packages+=(fish mandoc zsh)
 # The interpreter's own venv module is a package of its own on Debian and Ubuntu.

@@ -16,7 +16,7 @@ from ossmount.options.declarations import CONFIG, OPTIONS
 from ossmount.options.files import Problem, look
 from ossmount.options.gathering import gather
 from ossmount.options.importing import import_text
-from ossmount.options.profiles import with_profile
+from ossmount.options.profiles import explicit, with_profile
 from ossmount.options.settings import DEFAULT, Given, Settings, UsageError, parse
 from ossmount.options.template import template
 
@@ -110,9 +110,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    given = gather(given_options(arguments), arguments.mount_options, {})
-    Settings(given)
-    written = {name: one.text for name, one in Settings(given).given().items() if not one.origin.startswith("profile ")}
+    settings = Settings(gather(given_options(arguments), arguments.mount_options, {}))
+    written = {name: one.text for name, one in explicit(settings.given()).items()}
     written.pop(CONFIG.name, None)
     text = "\n".join(template(written, arguments.source, arguments.mountpoint)) + "\n"
     if arguments.file == "-":

@@ -17,11 +17,12 @@ from ossmount.cli.mount import add_option
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.metadata.snapshot import File, Header, check
 from ossmount.options import declarations as options
-from ossmount.options.declared.option import SOURCE
+from ossmount.options.declared.option import IDENTITY, SOURCE
 from ossmount.options.gathering import gather
 from ossmount.options.places import ObjectPlace, parse_place
-from ossmount.options.settings import Given, Settings, UsageError
+from ossmount.options.settings import DEFAULT, Given, Settings, UsageError
 from ossmount.options.source import Source, parse_source
+from ossmount.oss.credentials.environment import FAMILIES
 
 if TYPE_CHECKING:
     from ossmount.config import SourceConfig
@@ -42,11 +43,12 @@ FILE may lie in OSS everywhere: oss://BUCKET/KEY, at the endpoint and with the k
 #: The options of mount that say which source and which store it is.
 TAKEN = (
     options.CONFIG,
-    *(option for option in options.OPTIONS if option.group == SOURCE and option is not options.MANIFEST),
+    *(option for option in options.OPTIONS if option.group in (SOURCE, IDENTITY) and option is not options.MANIFEST),
     options.NO_SYMLINK,
     options.METADATA,
     options.METADATA_DIR,
 )
+_CREDENTIALS = {option.name for option in TAKEN if option.group == IDENTITY}
 
 
 _PLACE = "FILE|oss://BUCKET/KEY"
@@ -140,8 +142,9 @@ def _mounted(mountpoint: str) -> tuple[Path, SourceConfig, dict[str, str]]:
     source = parse_source(status["source"])
     endpoint = shown[options.ENDPOINT.name]
     kept = (options.ENDPOINT, options.REGION, options.PATH_STYLE)
-    own_keys = bool(os.environ.get("OSS_ACCESS_KEY_ID"))  # of who exports: those of the mount may be allowed to read only
-    used = {option.name: shown[option.name] for option in (*kept, *(() if own_keys else (options.CREDENTIALS,)))}
+    used = {option.name: shown[option.name] for option in kept}
+    if not any(os.environ.get(family[0]) for family in FAMILIES):  # who exports has no keys; the mount's may only read
+        used |= {name: shown[name] for name in _CREDENTIALS if status["options"][name]["origin"] != DEFAULT}
     config = SourceConfig(
         source.bucket,
         source.prefix,
@@ -199,10 +202,12 @@ def _settings(arguments: argparse.Namespace, otherwise: dict[str, str], *, signe
     given = gather({name: text for name, text in flags.items() if text is not None}, [], os.environ)
     taken = {option.name for option in TAKEN}
     given = {name: value for name, value in given.items() if name in taken}
+    if _CREDENTIALS & given.keys():  # then nothing of the mount's
+        otherwise = {name: text for name, text in otherwise.items() if name not in _CREDENTIALS}
     if options.REGION.name not in given:  # it has an endpoint of its own
         given = {**{name: Given(text, str(arguments.file)) for name, text in otherwise.items()}, **given}
     if not signed:
-        given.pop("credentials", None)
+        given = {name: value for name, value in given.items() if name not in _CREDENTIALS}
         given["anonymous"] = Given("true", "import")
     return Settings(given)
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Mounts a bucket, or the folder PREFIX of it, read-only. Returns once the mount answers;
 its daemon goes on in the background until "ossmount umount".
 
-The access key is taken from OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and, for temporary
-keys, OSS_SECURITY_TOKEN, or from the file given with --credentials."""
+Credentials are taken from what the options under "Credentials" name, else from the first of:
+OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET in the environment, the OIDC token of a pod,
+/mnt/.alibabacloud/credentials, the profiles of aliyun and ossutil, the RAM role of the ECS instance."""
 
 EPILOG = """Every option can also be given as -o name=value, with underscores for hyphens, and in
 the environment as OSSMOUNT_NAME, and in the file of --config. CONFIGURATION.md describes all

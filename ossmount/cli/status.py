@@ -122,6 +122,7 @@ def text_of(status: dict[str, Any], *, short: bool = False, everything: bool = F
         f"  channel   {status['channel']}: {status['channel_reason']}",
         f"  daemon    {status['daemon_pid']}, fetch processes {workers}, keeper {status['keeper_pid'] or 'none'}",
         f"  log       {status['log'] or 'the terminal'}",
+        f"  keys      {credentials_text(status['facts'].get('credentials', {}))}",
         f"  memory    {memory_text(status['facts'].get('memory', {}))}",
         f"  limits    {limits_text(status['facts'].get('rates', {}))}",
         *(f"  warning   {warning}" for warning in status.get("warnings", ())),
@@ -161,6 +162,22 @@ def memory_text(facts: dict[str, Any]) -> str:
         may += ")" if facts["look_ahead"] else "; no whole files are fetched ahead)"
     used = f"{_size(facts['used_slab'])} in use, {_size(facts['used_beside'])} beside it"
     return f"{may}, {used}; {_size(facts['available'])} of {_size(facts['total'])} available"
+
+
+def credentials_text(facts: dict[str, Any]) -> str:
+    """Where the credentials come from, how long they are valid, and whether renewing them fails."""
+    if not facts:
+        return "unknown"
+    left = facts["expires_in"]
+    text = f"from {facts['provider']}"
+    if facts["access_key_id"]:
+        text += f", {facts['access_key_id']}"
+    if left is not None:
+        text += f", valid for {duration(left)}" if left > 0 else f", expired {duration(-left)} ago"
+        text += f", renewed {duration(facts['last_refresh'])} ago"
+    if facts["failing"]:
+        text += f"; cannot be renewed ({facts['failures']:,} failures): {facts['last_error']}"
+    return text
 
 
 def limits_text(facts: dict[str, Any]) -> str:

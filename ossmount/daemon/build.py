@@ -7,14 +7,13 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ossmount.channel.interface import Borrower, Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
-    Credentials,
     DiskConfig,
     MetadataConfig,
     SourceConfig,
@@ -24,6 +23,7 @@ from ossmount.daemon import memory, passthrough
 from ossmount.daemon.channels import make_channel
 from ossmount.daemon.components import Named, Parts
 from ossmount.daemon.configs import channel_config, data_config, fetch_config, filesystem_config
+from ossmount.daemon.credentials import credentials_of
 from ossmount.daemon.damage import Damage
 from ossmount.daemon.governing import Governing, look
 from ossmount.daemon.governor import Shares
@@ -39,7 +39,6 @@ from ossmount.data.disk.cache import DiskCache
 from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
-from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.filesystem.ahead.scheduler import Scheduler
 from ossmount.filesystem.filesystem import Filesystem
 from ossmount.metadata import loader, manifest, snapshot
@@ -48,7 +47,7 @@ from ossmount.options import declarations as options
 from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import DEFAULT, Settings, UsageError
 from ossmount.options.source import Source
-from ossmount.oss.credentials import FileCredentials, environment_credentials
+from ossmount.oss.credentials.current import CurrentCredentials
 from ossmount.oss.rates.rates import Rates
 
 LEAST_CACHE = 16 << 20  # bytes of one folder of cache_dir
@@ -62,7 +61,9 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         check_observing(settings)
         if settings[options.FUSE_FD] is None and not settings[options.USER]:  # else others have looked at it
             check_mountpoint(order.mountpoint)  # before anything is asked of OSS: it is the likelier mistake
-    source = source_config(order.source, settings, environ)
+    # readers wait for a daemon that follows one that died, and the source of its credentials may be away
+    credentials = credentials_of(settings, environ, later=kept is not None and kept.follows_a_death)
+    source = source_config(order.source, settings, credentials)
     order = Order(order.source, order.mountpoint, settings, order.state, order.log)
 
     if settings[options.METADATA] == "memory" and (folder := settings[options.METADATA_DIR]) is not None:
@@ -88,7 +89,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         return await channel.known(nodes)
 
     # what follows a daemon that died has it in its store, and the file may be gone
-    taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, environ)
+    taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, credentials)
     namespace = TreeNamespace(
         remote.lister,
         metadata_config(settings),
@@ -102,7 +103,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     data = data_config(settings, slab.size)
     reader = ObjectReader(slab, disk or checked, data, storer=pool, at_once=at_once, damaged=damage)
     if disk is not None:
-        disk.attach(reader.hold)
+        disk.attach(reader.hold, passthrough.checksums(remote.head), reader)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
     kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
@@ -129,6 +130,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     return order, Parts(
         verify=functools.partial(_verify, remote, taken),
         components=(
+            Named("credentials", credentials, early=True),
             Named("fetch", pool, early=True),
             *(() if disk is None else (Named("disk", disk),)),
             Named("metadata", namespace),
@@ -141,6 +143,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         fetch_pids=pool.pids,
         requests=remote.requests,
         facts={
+            "credentials": credentials.facts,
             "metadata": namespace.facts,
             "data": reader.facts,
             **({} if disk is None else {"disk": disk.facts}),
@@ -179,12 +182,12 @@ def _listed(order: Order, source: SourceConfig, kept: Kept | None) -> manifest.M
     return found
 
 
-def _snapshot(source: SourceConfig, settings: Settings, environ: Mapping[str, str]) -> loader.Source | None:
+def _snapshot(source: SourceConfig, settings: Settings, credentials: CurrentCredentials) -> loader.Source | None:
     """What is taken over into the store. Raises SnapshotError, UsageError."""
     taken, folder = settings[options.METADATA_SNAPSHOT], settings[options.METADATA_DIR]
     if isinstance(taken, ObjectPlace):
         assert folder is not None
-        config = source_config(Source(taken.bucket, b""), settings, environ)
+        config = source_config(Source(taken.bucket, b""), settings, credentials)
         check_apart(taken, config, source)
         return StoredSnapshot(config, taken, source, folder)
     if taken is None:
@@ -236,7 +239,7 @@ def default_metadata_directory(environ: Mapping[str, str], uid: int, *, memory: 
     return (Path(cache) if os.path.isabs(cache) else Path("~/.cache").expanduser()) / "ossmount"
 
 
-def source_config(source: Source, settings: Settings, environ: Mapping[str, str]) -> SourceConfig:
+def source_config(source: Source, settings: Settings, credentials: CurrentCredentials) -> SourceConfig:
     endpoint = settings[options.ENDPOINT]
     return SourceConfig(
         bucket=source.bucket,
@@ -244,29 +247,12 @@ def source_config(source: Source, settings: Settings, environ: Mapping[str, str]
         endpoint=endpoint if "://" in endpoint else f"https://{endpoint}",
         region=settings[options.REGION].removeprefix("oss-"),
         path_style=settings[options.PATH_STYLE],
-        credentials=credentials_of(settings, environ),
+        credentials=credentials,
+        renew=credentials.renew,
         connect_timeout=settings[options.CONNECT_TIMEOUT],
         timeout=settings[options.TIMEOUT],
         proxy=settings[options.PROXY],
     )
-
-
-def credentials_of(settings: Settings, environ: Mapping[str, str]) -> Callable[[], Credentials]:
-    """Where requests get their keys from. Raises CommandError when there are none and --anonymous is not given."""
-    if settings[options.ANONYMOUS]:
-        return Credentials
-    path = settings[options.CREDENTIALS]
-    try:
-        found = environment_credentials(environ) if path is None else FileCredentials(path)
-    except ValueError as error:
-        raise CommandError(ExitCode.REFUSED, str(error)) from None
-    if found().anonymous:
-        raise CommandError(
-            ExitCode.REFUSED,
-            "no credentials: set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET, or give --credentials FILE; "
-            "for a bucket that everybody may read give --anonymous",
-        )
-    return found
 
 
 def source_identity(source: SourceConfig, settings: Settings) -> str:

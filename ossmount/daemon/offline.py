@@ -6,11 +6,13 @@ import contextlib
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
 from ossmount.config import MetadataConfig, SourceConfig
 from ossmount.daemon.build import fill_defaults, metadata_config, own_folder, source_config, source_identity
+from ossmount.daemon.credentials import credentials_of
 from ossmount.daemon.failures import refusal
 from ossmount.daemon.garbage import collect_rarely
 from ossmount.daemon.snapshots import check_apart, check_source, fetch, send, temporary
@@ -26,6 +28,7 @@ from ossmount.options.places import ObjectPlace
 from ossmount.options.settings import Settings
 from ossmount.options.source import Source
 from ossmount.oss.buckets import Bucket
+from ossmount.oss.credentials.current import renewed
 
 _SHOWN = 1.0  # seconds between two calls of progress
 
@@ -35,7 +38,8 @@ class Offline:
 
     def __init__(self, source: Source, settings: Settings, environ: Mapping[str, str]) -> None:
         settings = fill_defaults(settings, environ)
-        self.source: SourceConfig = source_config(source, settings, environ)
+        self._credentials = credentials_of(settings, environ)
+        self.source: SourceConfig = source_config(source, settings, self._credentials)
         self._config: MetadataConfig = metadata_config(settings)
         if settings[options.METADATA] == "memory":
             own_folder(self._config.directory)
@@ -82,6 +86,7 @@ class Offline:
         collect_rarely()
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._credentials.run, lambda: None)
                 nursery.start_soon(namespace.run, started.set)
                 await started.wait()
                 await work(namespace)
@@ -114,7 +119,8 @@ class Stored:
     def __init__(self, place: ObjectPlace, settings: Settings, environ: Mapping[str, str]) -> None:
         settings = fill_defaults(settings, environ)
         self.place = place
-        self._config = source_config(Source(place.bucket, b""), settings, environ)
+        self._credentials = credentials_of(settings, environ)
+        self._config = source_config(Source(place.bucket, b""), settings, self._credentials)
         self._folder = metadata_config(settings).directory
 
     def check(self, source: SourceConfig) -> None:
@@ -124,7 +130,7 @@ class Stored:
     @contextlib.contextmanager
     def received(self) -> Iterator[File]:
         with temporary(self._folder, self.place) as (stream, file):
-            trio.run(fetch, self._config, self.place, stream)
+            trio.run(self._renewing, fetch, stream)
             yield file
 
     def export(self, store: Path, source: SourceConfig) -> tuple[Header, int]:
@@ -133,8 +139,14 @@ class Stored:
             written = File(Path(folder, "snapshot"))
             header = export(store, source, written.path)
             with open(written.path, "rb") as stream:
-                send(self._config, self.place, stream)
+                trio.run(self._renewing, send, stream)
             return header, written.path.stat().st_size
+
+    async def _renewing(
+        self, carry: Callable[[SourceConfig, ObjectPlace, BinaryIO], Awaitable[None]], stream: BinaryIO
+    ) -> None:
+        async with renewed(self._credentials):
+            await carry(self._config, self.place, stream)
 
 
 def export(store: Path, source: SourceConfig, target: Path) -> Header:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ossmount.channel import mounting
 from ossmount.config import DiskConfig
 from ossmount.daemon.choice import choose_channel
 from ossmount.data.disk.cache import DiskCache
-from ossmount.data.disk.local import LEAST
+from ossmount.data.disk.local import LEAST, Checksum
+from ossmount.errors import Changed
 from ossmount.metadata.interface import Namespace
-from ossmount.model import Version
+from ossmount.model import ObjectInfo, Version
 from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
 
@@ -59,6 +61,18 @@ def is_stacked(directory: str, mounts: list[mounting.Mount]) -> bool:
     under = [mount for mount in mounts if path == mount.mountpoint or path.startswith(mount.mountpoint.rstrip("/") + "/")]
     # of several at the same place the last one counts
     return max(enumerate(under), key=lambda item: (len(item[1].mountpoint), item[0]))[1].kind in _STACKED if under else False
+
+
+def checksums(head: Callable[[bytes], Awaitable[ObjectInfo]]) -> Checksum:
+    """From what OSS says of an object to what a whole copy of one version of it must have."""
+
+    async def checksum(version: Version) -> int | None:
+        info = await head(version.key)
+        if (info.etag, info.size) != (version.etag, version.size):
+            raise Changed(f"{version!r} is another version now")
+        return info.crc64
+
+    return checksum
 
 
 class Copies:

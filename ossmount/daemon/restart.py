@@ -12,6 +12,8 @@ from ossmount.options import declarations as options
 from ossmount.options.declared.option import Option
 from ossmount.options.gathering import merge
 from ossmount.options.settings import Given, Settings, UsageError
+from ossmount.oss.credentials.chain import ROLE_VARIABLES
+from ossmount.oss.credentials.environment import FAMILIES
 
 _AGREED = "it was agreed with the kernel when the mount was made"
 _STORE = "names and inode numbers would be kept in another place, and the kernel knows those of the old one"
@@ -35,7 +37,6 @@ FIXED: dict[Option[Any], str] = {
     options.NO_KEEPER: _KEEPER,
     options.USER: _KEEPER,
 }
-_CREDENTIALS = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SECURITY_TOKEN")
 
 
 def changed(order: Order, given: Mapping[str, Given], environ: Mapping[str, str]) -> Order:
@@ -54,7 +55,8 @@ def changed(order: Order, given: Mapping[str, Given], environ: Mapping[str, str]
 def handed_on(environment: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """What of the command's environment the new daemon gets instead of the mount's.
 
-    The path of modules, so that it runs the same code as the command; access keys, when there is one.
+    The path of modules, so that it runs the same code as the command; access keys and the variables of roles, each family as
+    a whole when it is there.
     """
-    names = ["PYTHONPATH", *(_CREDENTIALS if environ.get(_CREDENTIALS[0]) else ())]
-    return {name: environment.get(name, "") for name in names if name in environment or name in _CREDENTIALS}
+    names = ["PYTHONPATH", *(name for family in (*FAMILIES, ROLE_VARIABLES) if environ.get(family[0]) for name in family)]
+    return {name: environment.get(name, "") for name in names if name in environment or name != "PYTHONPATH"}

@@ -63,14 +63,10 @@ async def fetch(config: SourceConfig, place: ObjectPlace, stream: BinaryIO) -> N
             raise SnapshotError(f"{place} cannot be kept on this machine: {error.strerror}") from None
 
 
-def send(config: SourceConfig, place: ObjectPlace, stream: BinaryIO) -> None:
+async def send(config: SourceConfig, place: ObjectPlace, stream: BinaryIO) -> None:
     """Stores a snapshot that was written to a file. Raises CommandError."""
-
-    async def main() -> None:
-        async with _asking(config, place) as bucket:
-            await copying.upload(bucket, place.key, stream)
-
-    trio.run(main)
+    async with _asking(config, place) as bucket:
+        await copying.upload(bucket, place.key, stream)
 
 
 @contextlib.contextmanager

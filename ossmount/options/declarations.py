@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from ossmount.options.declared.caching import *  # noqa: F403
+from ossmount.options.declared.credentials import *  # noqa: F403
 from ossmount.options.declared.data import *  # noqa: F403
 from ossmount.options.declared.kernel import *  # noqa: F403
 from ossmount.options.declared.observing import *  # noqa: F403
-from ossmount.options.declared.option import CACHING, DATA, KERNEL, RUNNING, SOURCE, VIEW, WHENCE, Option
+from ossmount.options.declared.option import CACHING, DATA, IDENTITY, KERNEL, RUNNING, SOURCE, VIEW, WHENCE, Option
 from ossmount.options.declared.running import *  # noqa: F403
 from ossmount.options.declared.source import *  # noqa: F403
 from ossmount.options.declared.view import *  # noqa: F403
 from ossmount.options.declared.whence import *  # noqa: F403
 
 #: As help and documents show them.
-GROUPS: tuple[str, ...] = (WHENCE, SOURCE, VIEW, CACHING, DATA, KERNEL, RUNNING)
+GROUPS: tuple[str, ...] = (WHENCE, SOURCE, IDENTITY, VIEW, CACHING, DATA, KERNEL, RUNNING)
 #: Group by group, in each as they are declared.
 OPTIONS: tuple[Option[Any], ...] = tuple(
     sorted((one for one in list(globals().values()) if isinstance(one, Option)), key=lambda one: GROUPS.index(one.group))

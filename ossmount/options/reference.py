@@ -85,18 +85,32 @@ They are understood behind `-o` (also as `-oattr_timeout=0-oentry_timeout=0` and
 what is always so changes nothing, and its opposite is refused.
 """
 
-CREDENTIALS = """## Credentials
+CREDENTIALS = """## Where credentials come from
 
-Access keys are never options. They are taken from the file named by `--credentials`, else from the environment:
+Access keys are never options. Without one of the options that name a source, the first of these that has credentials is
+taken, and it stays the only one; `ossmount status` says which it is, how long its credentials are valid, and whether renewing
+them fails. When none has any, the message lists each of them with the reason.
 
-| variable | meaning |
+| source | what it takes |
 |---|---|
-| `OSS_ACCESS_KEY_ID` | access key id |
-| `OSS_ACCESS_KEY_SECRET` | access key secret |
-| `OSS_SECURITY_TOKEN` | token of temporary (STS) credentials |
+| `env` | the variables `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET` and, \
+for temporary keys, `OSS_SECURITY_TOKEN`; \
+else `ALIBABA_CLOUD_ACCESS_KEY_ID`, `ALIBABA_CLOUD_ACCESS_KEY_SECRET`, `ALIBABA_CLOUD_SECURITY_TOKEN` |
+| `oidc` | RRSA in Kubernetes: the role `ALIBABA_CLOUD_ROLE_ARN`, assumed with \
+the token in `ALIBABA_CLOUD_OIDC_TOKEN_FILE` for `ALIBABA_CLOUD_OIDC_PROVIDER_ARN` |
+| `file` | `/mnt/.alibabacloud/credentials`, where it exists |
+| `profile` | the current profile of the aliyun CLI, or the one that \
+`ALIBABA_CLOUD_PROFILE` names; not with `ALIBABA_CLOUD_IGNORE_PROFILE=TRUE` |
+| `ossutil` | the access key in `~/.ossutilconfig` |
+| `ecs` | the RAM role of the ECS instance; not with `ALIBABA_CLOUD_ECS_METADATA_DISABLED=true` |
 
-The file is JSON: `{"AccessKeyId": "…", "AccessKeySecret": "…", "SecurityToken": "…", "Expiration": "2026-01-01T00:00:00Z"}`,
-the last two for temporary credentials only. It is read again when it changes.
+The file and what a `credential_process` prints are JSON:
+`{"AccessKeyId": "…", "AccessKeySecret": "…", "SecurityToken": "…", "Expiration": "2026-01-01T00:00:00Z"}`, the last two for
+temporary credentials only. A source that is set up, but wrongly, is an error and not passed over.
+
+Credentials that expire are renewed in the background, 15 minutes before (or a third of their life, when that is less), some
+time earlier at random. When that fails it is tried again, the old ones stay in use, and what OSS then refuses waits for new
+ones until its `timeout`.
 """
 
 STATE = """## State
@@ -104,6 +118,9 @@ STATE = """## State
 What the commands know of running mounts (one small file and one socket for each, and the logs of background daemons) lies
 in `/run/ossmount` for root, else in `$XDG_RUNTIME_DIR/ossmount`, else in `/tmp/ossmount-UID`. Only its owner may look into
 it. `OSSMOUNT_STATE_DIR` names another place; give it to all commands alike.
+
+With `--user` they lie in a folder `uid-N` of it that belongs to that user, who reaches them with `OSSMOUNT_STATE_DIR` set to
+it; root's commands find them by themselves. The log stays root's.
 """
 
 

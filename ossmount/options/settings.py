@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from ossmount.options import units
 from ossmount.options.declarations import OPTIONS
 from ossmount.options.declared.option import Option
 from ossmount.options.rules import CONTRADICTIONS
@@ -76,7 +77,7 @@ class Settings:
 
     def given(self) -> dict[str, Given]:
         """What the user wrote, by option name: Settings(given()) is the same again in another process and folder."""
-        paths = {option.name: option for option in OPTIONS if option.unit.names_files}
+        paths = {option.name: option for option in OPTIONS if option.unit.names_files or option.unit is units.COMMAND}
         return {
             name: Given(paths[name].unit.show(self[paths[name]]), each.origin) if name in paths else each
             for name, each in self._given.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,30 @@ def config_path(text: str) -> Path | None:
     return CONFIG_DIRECTORY / f"{text}.toml" if re.fullmatch(r"[\w@-]+", text) else _path(text)
 
 
+def _command(text: str) -> tuple[str, ...]:
+    """Words as a shell parts them; a program that is named by a path is found from any folder."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"the quotes of the command do not match ({error})") from None
+    if not words:
+        raise ValueError("the command is empty")
+    program = str(Path(words[0]).expanduser().absolute()) if "/" in words[0] else words[0]
+    return program, *words[1:]
+
+
+def _origin(text: str) -> str:
+    url = text.strip().rstrip("/") if "://" in text else f"https://{text.strip().rstrip('/')}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0 and parts.hostname is not None and parts.hostname.isascii()
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in ("http", "https") or parts.path or parts.query or parts.username:
+        raise ValueError("expected a host, perhaps with http:// or https:// before it and a port behind it")
+    return url
+
+
 def show_paths(paths: tuple[Path, ...]) -> str:
     return ":".join(map(str, paths))
 
@@ -172,6 +197,8 @@ PATH: Unit[Path | None] = Unit("PATH", _path, show_optional, names_files=True)
 PLACE: Unit[Path | ObjectPlace | None] = Unit("FILE|oss://BUCKET/KEY", parse_place, show_optional, names_files=True)
 CONFIG: Unit[Path | None] = Unit("FILE|NAME", config_path, show_optional, names_files=True)
 PATHS: Unit[tuple[Path, ...]] = Unit("DIR[:DIR...]", _paths, show_paths, names_files=True)
+COMMAND: Unit[tuple[str, ...]] = Unit("COMMAND", _command, shlex.join)
+ORIGIN: Unit[str] = Unit("HOST", _origin)
 PERCENT: Unit[int] = Unit("PERCENT", _percent, "{}%".format)
 ADDRESS: Unit[str] = Unit("ADDRESS:PORT", _address)
 PROXY: Unit[str] = Unit("URL", _proxy, show_proxy)

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
-from ossmount.errors import Archived, Changed, Damaged, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import (
+    Archived,
+    Changed,
+    CredentialsRefused,
+    Damaged,
+    Denied,
+    NoSuchBucket,
+    NotFound,
+    OssMountError,
+    Throttled,
+    Unavailable,
+)
 
 _MAX_ERROR_BODY = 64 << 10  # bytes; OSS's own are below 1 KiB
 
@@ -34,15 +45,19 @@ BY_CODE: dict[str, Known] = {
     "AccessDenied": Known(
         Denied, "the credentials do not allow it: oss:ListObjects on the bucket and oss:GetObject below it are needed"
     ),
-    "InvalidAccessKeyId": Known(Denied, "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file"),
+    "InvalidAccessKeyId": Known(
+        CredentialsRefused, "OSS does not know the access key id: check OSS_ACCESS_KEY_ID or the credentials file"
+    ),
     "SignatureDoesNotMatch": Known(
         Denied, "the secret (or --region) is wrong: check OSS_ACCESS_KEY_SECRET or the credentials file"
     ),
-    "SecurityTokenExpired": Known(Denied, "the temporary credentials have expired: get new ones"),
+    "SecurityTokenExpired": Known(CredentialsRefused, "the temporary credentials have expired: get new ones"),
     "InvalidSecurityToken": Known(
-        Denied, "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file"
+        CredentialsRefused, "the security token is wrong or has expired: check OSS_SECURITY_TOKEN or the credentials file"
     ),
-    "AccessKeyIdAndSecurityTokenNotMatch": Known(Denied, "the access key id and the security token belong to two sessions"),
+    "AccessKeyIdAndSecurityTokenNotMatch": Known(
+        CredentialsRefused, "the access key id and the security token belong to two sessions"
+    ),
     "RequestTimeTooSkewed": Known(Denied, "the clock of this machine is more than 15 minutes off: set it (NTP)"),
     "UserDisable": Known(Denied, "the account is disabled or in arrears"),
     "InDebt": Known(Denied, "the account is in arrears"),

@@ -13,9 +13,19 @@ from urllib.parse import unquote_to_bytes
 
 import trio
 
-from ossmount.config import SourceConfig
+from ossmount.config import Credentials, SourceConfig
 from ossmount.durations import Durations
-from ossmount.errors import Damaged, DeadlineExceeded, Denied, InvalidArgument, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import (
+    CredentialsRefused,
+    Damaged,
+    DeadlineExceeded,
+    Denied,
+    InvalidArgument,
+    NotFound,
+    OssMountError,
+    Throttled,
+    Unavailable,
+)
 from ossmount.model import ListPage, ObjectInfo
 from ossmount.oss.listing import parse_etag, parse_listing, parse_size
 from ossmount.oss.rates.rates import Rates
@@ -82,7 +92,8 @@ class Bucket:
         try:
             page = await self._list(prefix, b"", b"", "", 1, CHECK_ATTEMPTS)
         except Denied as failure:
-            if self._source.credentials().anonymous:
+            used = self._credentials()
+            if used is not None and used.anonymous:
                 advice = "no credentials were given: set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET or use --credentials"
                 raise Denied(f"{failure}; {advice}") from failure
             raise
@@ -121,13 +132,22 @@ class Bucket:
         """
         deadline = trio.current_time() + self._source.timeout
         attempt = 0
+        failure: OssMountError
+        repeated = False  # with other credentials than those that were refused
         while True:
             attempt += 1
+            used = self._credentials()
             try:
                 with trio.fail_at(deadline):
                     return await self._once(question, parse, deadline)
+            except Denied as error:
+                failure = error
+                once = repeated and not isinstance(error, CredentialsRefused)
+                if once or not await self._others(used, error, deadline):
+                    raise
+                repeated = True
             except _RETRIED as error:
-                failure: OssMountError = error
+                failure = error
             except trio.TooSlowError:
                 name = question.key.decode("utf-8", "backslashreplace")
                 limit = f"no answer from {self._session.origin} within {self._source.timeout:g} s (--timeout)"
@@ -142,6 +162,19 @@ class Bucket:
             self._retries += 1
         self._failures += 1
         raise failure
+
+    def _credentials(self) -> Credentials | None:
+        try:
+            return self._source.credentials()
+        except CredentialsRefused:
+            return None  # there are none at the moment
+
+    async def _others(self, used: Credentials | None, refusal: Denied, deadline: float) -> bool:
+        """Whether there are other credentials than those that were refused; where that may help, they are waited for."""
+        if isinstance(refusal, CredentialsRefused):
+            with trio.move_on_at(deadline):
+                return await self._source.renew(used)
+        return self._credentials() != used
 
     async def _once(self, question: Question, parse: Callable[[Answer], T], deadline: float) -> T:
         """One request in a thread, where its answer is parsed too. A cancelled one is abandoned: its thread ends by its own

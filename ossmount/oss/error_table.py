@@ -10,7 +10,7 @@ import inspect
 import os
 
 from ossmount import errors
-from ossmount.errors import Denied, OssMountError, Throttled, Unavailable
+from ossmount.errors import CredentialsRefused, Denied, OssMountError, Throttled, Unavailable
 from ossmount.oss.answers import BY_CODE, BY_STATUS, THROTTLED_END
 from ossmount.oss.clock import REFUSAL
 from ossmount.oss.fetch import trouble
@@ -90,6 +90,8 @@ def _shown(found: Trouble) -> str:
     what = DONE_ABOUT_IT[found.retry]
     if found.failure is Denied and found.retry is Retry.NEVER:
         what += ", but once where the credentials have changed meanwhile"
+    if found.failure is CredentialsRefused:
+        what = "repeated with the next credentials; where such are to be expected, they are waited for until `--timeout`"
     return f"`{_name(found.failure.errno)}`; {what}"
 
 

@@ -368,11 +368,11 @@ def test_a_request_in_hand_at_two_deaths_is_refused(plain_shop: Workshop) -> Non
 
 
 def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Workshop) -> None:
-    keys = plain_shop.folder / "keys.json"
-    keys.write_text(json.dumps({"AccessKeyId": "test-id", "AccessKeySecret": "test-secret"}))
+    cache, away = plain_shop.folder / "cache", plain_shop.folder / "away"
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
-    with plain_shop.mounted("--credentials", str(keys)) as mount:
-        keys.rename(plain_shop.folder / "away.json")
+    with plain_shop.mounted("--cache-dir", str(cache)) as mount:
+        cache.rename(away)
+        cache.touch()
         os.kill(daemon_of(mount), signal.SIGKILL)
         eventually(lambda: state_of(mount)["state"] == "failed", "no more daemons are started")
         with pytest.raises(OSError) as failure:
@@ -382,14 +382,16 @@ def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Wor
         assert done.returncode == ExitCode.NOT_MOUNTED
         assert "5 daemons in a row died before they served" in done.stdout and "ossmount restart" in done.stdout
         assert "the mount has failed" in mount.log
-        (plain_shop.folder / "away.json").rename(keys)
+        cache.unlink()
+        away.rename(cache)
         again = plain_shop.run("restart", str(mount.path))
         assert again.returncode == 0, again.stderr
         assert daemon_of(mount)
         assert (mount.path / "file").read_bytes() == b"hello"
-        keys.rename(plain_shop.folder / "away.json")
+        cache.rename(away)
+        cache.touch()
         again = plain_shop.run("restart", str(mount.path))  # the one that serves goes on
-        assert again.returncode == ExitCode.UNEXPECTED and "keys.json" in again.stderr, again.stderr
+        assert again.returncode == ExitCode.UNEXPECTED and "cache is not a folder" in again.stderr, again.stderr
         os.kill(daemon_of(mount), signal.SIGKILL)
         eventually(lambda: state_of(mount)["state"] == "restarting", "the daemon is dead")
         record = json.loads(next((plain_shop.folder / "state").glob("*.json")).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -81,12 +82,26 @@ def test_daemons_that_follow_have_no_privileges_either_and_sigterm_takes_the_mou
             first = mount.status()["daemon_pid"]
             os.kill(first, signal.SIGKILL)
             assert os.pread(file.fileno(), 1000, 1 << 20) == BIG[1 << 20 :][:1000]
+        assert "read_ahead_problem" not in mount.status()["facts"]["channel"]
         done = shop.run("restart", str(mount.path), "--log-level", "debug")
         assert done.returncode == 0, done.stderr
         check_processes(mount)
         assert shop.run("restart", str(mount.path), "--user", "daemon").returncode == ExitCode.USAGE
         os.kill(mount.status()["daemon_pid"], signal.SIGTERM)
         eventually(lambda: find_mount(str(mount.path)) is None, "the keeper has taken the mount away")
+
+
+def test_the_keeper_takes_the_mount_away_when_its_daemon_does_not(shop: Workshop) -> None:
+    with shop.mounted(*OPTIONS) as mount:
+        status = mount.status()
+        os.kill(status["daemon_pid"], signal.SIGSTOP)
+
+        def is_gone() -> bool:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(status["keeper_pid"], signal.SIGTERM)  # the third one kills the daemon
+            return find_mount(str(mount.path)) is None
+
+        eventually(is_gone, "the keeper has taken the mount away")
 
 
 def test_large_files_are_read_in_passthrough(shop: Workshop) -> None:

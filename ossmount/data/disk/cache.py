@@ -23,12 +23,13 @@ from ossmount.data.disk.dropping import Dropping
 from ossmount.data.disk.helper import Helper
 from ossmount.data.disk.known import Known
 from ossmount.data.disk.layout import WHOLE, name_of
-from ossmount.data.disk.local import THREADS, WholeCopies
+from ossmount.data.disk.local import THREADS, Checksum, WholeCopies
 from ossmount.data.disk.pinning import Pinning
 from ossmount.data.disk.places import Place, Places
 from ossmount.data.disk.quick import QuickReader
 from ossmount.data.disk.ranges import Range, joined
 from ossmount.data.disk.writes import Hold, Writes
+from ossmount.data.interface import Reader
 from ossmount.data.slab import Slab, cut
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.model import Version
@@ -108,9 +109,14 @@ class DiskCache:
         self._counts = dict.fromkeys(names, 0)
         self._writes = Writes(config.store, self._places, self._known, self._writer.send, slab.size, self.copies, clock)
 
-    def attach(self, hold: Hold) -> None:
-        """How pages are kept in memory while they are written. Without it nothing is written."""
+    def attach(self, hold: Hold, checksum: Checksum | None = None, reader: Reader | None = None) -> None:
+        """hold: keeps pages in memory while they are written; without it nothing is.
+
+        checksum: what whole copies must have. reader: completes them.
+        """
         self._writes.hold = hold
+        if self.copies is not None:
+            self.copies.checksum, self.copies.completion.reader = checksum, reader
 
     @property
     def serves(self) -> bool:

@@ -2,7 +2,9 @@
 
 That a file was verified is written down behind its label (a mark): with which boot, inode, size and times. Whatever changes the
 file or its inode afterwards changes its ctime, and the mark does not hold any more; nor does it after the next boot, since a
-power failure may lose what was verified in memory. A reader keeps a shared lock on the file, so that eviction leaves it alone.
+power failure may lose what was verified in memory. Before the mark is written the whole is also compared with the checksum that
+OSS has of the object; that one is kept in the mark, for the next boots. A reader keeps a shared lock on the file, so that
+eviction leaves it alone.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from ossmount.data.disk.layout import BLOCK, DATA_SUFFIX, SUMS_SUFFIX, path_of, 
 from ossmount.data.disk.pieces import block_sums
 from ossmount.data.disk.whole import touch
 
-_MARK = struct.Struct("<8s36sQQQqq")  # magic, boot, device, inode, size, mtime, ctime (both in ns)
+_MARK = struct.Struct("<8s36sQQQqq?Q")  # magic, boot, device, inode, size, mtime, ctime (both in ns), has a CRC-64, CRC-64
 _SUM = struct.Struct("<Q")
-_MAGIC = b"OSSMVRF1"
+_MAGIC = b"OSSMVRF2"
 _MARK_SIZE = _MARK.size + _SUM.size
 _MARK_AT = sparse.HEADER - _MARK_SIZE  # in the file of checksums; a label (names are at most 1,023 bytes) ends long before
 _STEP = sparse.CHUNK // BLOCK  # checksums that are compared at once
+NO_CRC64 = -1  # OSS has none of the object
 
 
 class Checked(NamedTuple):
@@ -34,6 +37,7 @@ class Checked(NamedTuple):
     missing: int  # bytes that are not there, at least: the last block may be short
     bad: int  # blocks that did not verify; they count as missing from now on
     whole: bool  # it has the mark
+    unproved: bool = False  # everything is there: it is to be checked once more, with the object's CRC-64
 
 
 def boot() -> bytes:
@@ -56,14 +60,18 @@ def open_copy(root: str, name: bytes, size: int, touch_after: float) -> int | No
         except BlockingIOError:  # it is being evicted
             return None
         found = os.fstat(data)
-        if not found.st_nlink or os.pread(sums, _MARK_SIZE, _MARK_AT) != _mark(name, found, size):
+        if not found.st_nlink or not _holds(os.pread(sums, _MARK_SIZE, _MARK_AT), name, found, size):
             return None
         touch(sums, touch_after)
         return os.dup(data)
 
 
-def check(root: str, name: bytes, size: int, buffer: memoryview) -> Checked:
-    """Looks whether everything is there; if so, verifies it and writes the mark. buffer: of CHUNK bytes. Raises OSError."""
+def check(root: str, name: bytes, size: int, buffer: memoryview, crc: int | None = NO_CRC64) -> Checked:
+    """Looks whether everything is there; if so, verifies it and writes the mark. Raises OSError.
+
+    buffer: of CHUNK bytes. crc: the object's CRC-64, NO_CRC64, or None: not known, unless an earlier mark has it. A copy whose
+    blocks verify, but not the whole, was put together of bytes that are not the object's: all of it is dropped.
+    """
     with contextlib.ExitStack() as stack:
         sums, data = _files(stack, root, name, os.O_RDWR)
         if data < 0:
@@ -71,18 +79,24 @@ def check(root: str, name: bytes, size: int, buffer: memoryview) -> Checked:
         before = os.fstat(data)
         if before.st_size != size:
             return Checked(max(1, size - before.st_size), 0, False)
-        if os.pread(sums, _MARK_SIZE, _MARK_AT) == _mark(name, before, size):
+        mark = os.pread(sums, _MARK_SIZE, _MARK_AT)
+        if _holds(mark, name, before, size):
             return Checked(0, 0, True)
         missing = _missing(sums, size)
         if missing:
             return Checked((missing - 1) * BLOCK + 1, 0, False)
-        bad = _verify(sums, data, name, size, buffer)
+        crc = _crc_in(mark, name) if crc is None else crc
+        if crc is None:
+            return Checked(0, 0, False, unproved=True)
+        bad, found = _verify(sums, data, name, size, buffer)
+        if not bad and crc not in (found, NO_CRC64):
+            bad = list(range(-(-size // BLOCK)))
         if bad:
             sparse.forget_bad(root, name, bad)
             return Checked((len(bad) - 1) * BLOCK + 1, len(bad), False)
-        mark = _mark(name, before, size)
+        mark = _mark(name, before, size, crc)
         # whoever wrote to it meanwhile wrote what was there, but after all that was not verified
-        if mark != _mark(name, os.fstat(data), size):
+        if mark != _mark(name, os.fstat(data), size, crc):
             return Checked(0, 0, False)
         os.pwrite(sums, mark, _MARK_AT)
         return Checked(0, 0, True)
@@ -113,12 +127,26 @@ def _files(stack: contextlib.ExitStack, root: str, name: bytes, flags: int) -> t
     return found[0], found[1]
 
 
-def _mark(name: bytes, found: os.stat_result, size: int) -> bytes:
+def _mark(name: bytes, found: os.stat_result, size: int, crc: int) -> bytes:
     """The mark that the file has if it was verified as it is now; begins with its name, so that it fits no other."""
     if found.st_size != size:
         return b""
-    mark = _MARK.pack(_MAGIC, boot(), found.st_dev, found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns)
+    of_file = (boot(), found.st_dev, found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns)
+    mark = _MARK.pack(_MAGIC, *of_file, crc != NO_CRC64, max(crc, 0))
     return mark + _SUM.pack(crc64.xz(mark, seed_of(name)))
+
+
+def _crc_in(mark: bytes, name: bytes) -> int | None:
+    """The object's CRC-64 from a mark, which may be one of another boot; None when it is none."""
+    if len(mark) != _MARK_SIZE or mark[_MARK.size :] != _SUM.pack(crc64.xz(mark[: _MARK.size], seed_of(name))):
+        return None
+    magic, *_, has_crc, crc = _MARK.unpack_from(mark)
+    return None if magic != _MAGIC else crc if has_crc else NO_CRC64
+
+
+def _holds(mark: bytes, name: bytes, found: os.stat_result, size: int) -> bool:
+    crc = _crc_in(mark, name)
+    return crc is not None and mark == _mark(name, found, size, crc)
 
 
 def _missing(sums: int, size: int) -> int:
@@ -132,18 +160,20 @@ def _missing(sums: int, size: int) -> int:
     return missing
 
 
-def _verify(sums: int, data: int, name: bytes, size: int, buffer: memoryview) -> list[int]:
-    """The blocks that do not verify."""
+def _verify(sums: int, data: int, name: bytes, size: int, buffer: memoryview) -> tuple[list[int], int]:
+    """The blocks that do not verify, and the CRC-64 of everything."""
     blocks, seed = -(-size // BLOCK), seed_of(name)
     bad: list[int] = []
+    crc = 0
     for first in range(0, blocks, _STEP):
         count = min(_STEP, blocks - first)
         length = min(count * BLOCK, size - first * BLOCK)
         packed = os.pread(sums, count * 8, sparse.HEADER + first * 8).ljust(count * 8, b"\0")
         got = os.preadv(data, [buffer[:length]], first * BLOCK)
         found = block_sums(buffer[:got], seed)
+        crc = crc64.xz(buffer[:got], crc)
         expected = list(struct.unpack(f"<{count}Q", packed))
         if found != expected:
             found += [0] * (count - len(found))
             bad += [first + at for at in range(count) if not expected[at] or found[at] != expected[at]]
-    return bad
+    return bad, crc

@@ -24,11 +24,11 @@ class Copying:
         """One thread."""
         buffer = memoryview(mmap.mmap(-1, store.BUFFER))
         while packet := self._control.recv(messages.LONGEST):
-            kind, number, directory, name, size = marshal.loads(packet)
+            kind, number, directory, name, size, *crc = marshal.loads(packet)
             if kind == messages.COPY:
                 self._copy(number, directory, name, size)
             else:
-                self._check(number, directory, name, size, buffer)
+                self._check(number, directory, name, size, buffer, *crc)
 
     def _copy(self, number: int, directory: int, name: bytes, size: int) -> None:
         copy, failure = None, 0
@@ -44,12 +44,12 @@ class Copying:
             socket.send_fds(self._control, [packet], [copy])
             os.close(copy)
 
-    def _check(self, number: int, directory: int, name: bytes, size: int, buffer: memoryview) -> None:
+    def _check(self, number: int, directory: int, name: bytes, size: int, buffer: memoryview, crc: int | None) -> None:
         checked, failure = copies.Checked(size, 0, False), 0
         try:
             root = self._trusted.root(directory)
             if root is not None:
-                checked = copies.check(root, name, size, buffer)
+                checked = copies.check(root, name, size, buffer, crc)
         except OSError as error:
             failure = error.errno or 0
         self._control.send(marshal.dumps((messages.CHECKED, number, *checked, failure)))

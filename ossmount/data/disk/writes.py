@@ -30,9 +30,8 @@ class _Write:
     """Pages that are held until they are written."""
 
     name: bytes
-    size: int  # bytes of the object
+    request: FetchRequest
     release: Callable[[], None]
-    length: int
     place: Place
     since: float
 
@@ -63,6 +62,8 @@ class Writes:
         self._held = 0
         self._most_held = slab_size // _BEHIND
         self._written = self._not_written = 0
+        if copies is not None:
+            copies.completion.has_room = lambda: self._held <= self._most_held // 2
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -88,31 +89,37 @@ class Writes:
         if self._held + length <= self._most_held:
             release = self.hold(version, request.start, request.targets)
         if release is None:
-            self._not_written += 1
+            self._lose(name, request)
             return
         self._known.add(name)
         self._number = number = self._number + 1
         label = Label(self._store, version.key, version.etag).pack()
         message = (messages.WRITE, number, place.index, name, label, version.size, request.start, request.targets)
         if self._send(message):
-            self._under_way[number] = _Write(name, version.size, release, length, place, self._clock())
+            self._under_way[number] = _Write(name, request, release, place, self._clock())
             self._held += length
         else:
-            self._not_written += 1
+            self._lose(name, request)
             release()
 
     def ended(self, number: int, written: int, error: int) -> None:
         """The writing process has written so many bytes (0: none), or has failed with an errno."""
         write = self._under_way.pop(number)
         write.place.wrote = self._clock()
-        self._held -= write.length
+        self._held -= write.request.length
         self._written += written
-        self._not_written += not written
         if written or error:
             self._places.written(write.place, error)
         write.release()
-        if written and self._copies is not None:
-            self._copies.written(write.place, write.name, write.size, write.length)
+        if not written:
+            self._lose(write.name, write.request)
+        elif self._copies is not None:
+            self._copies.written(write.place, write.name, write.request.version, write.request.length)
+
+    def _lose(self, name: bytes, request: FetchRequest) -> None:
+        self._not_written += 1
+        if self._copies is not None:
+            self._copies.not_written(name, request)
 
     def lost(self) -> None:
         """The writing process is gone."""

@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 WHENCE = "Where options come from"
 SOURCE = "Where the data lies"
+IDENTITY = "Credentials"
 VIEW = "What the files look like"
 CACHING = "How long names and attributes are believed"
 DATA = "Memory and transfers"

@@ -1,4 +1,4 @@
-"""Where the data lies: the endpoint, and who asks."""
+"""Where the data lies: the endpoint, and what of the bucket."""
 
 from __future__ import annotations
 
@@ -34,20 +34,6 @@ PATH_STYLE: Option[bool] = Option(
     units.BOOLEAN,
     False,
     "Put the bucket into the path of the URL instead of the host name. Chosen by itself for IP addresses and localhost.",
-)
-
-CREDENTIALS: Option[Path | None] = Option(
-    "credentials",
-    SOURCE,
-    units.PATH,
-    None,
-    "JSON file with AccessKeyId, AccessKeySecret and, for temporary ones, SecurityToken and Expiration. It is read again "
-    "when it changes.",
-    computed="the variables OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET, OSS_SECURITY_TOKEN",
-)
-
-ANONYMOUS: Option[bool] = Option(
-    "anonymous", SOURCE, units.BOOLEAN, False, "Send unsigned requests: for buckets that everybody may read."
 )
 
 PROXY: Option[str] = Option(

@@ -9,28 +9,27 @@ targets lives (a dead or stuck process is killed and waited for first).
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import trio
 
 from ossmount.config import Credentials, FetchConfig, SourceConfig
-from ossmount.errors import Unavailable
+from ossmount.errors import CredentialsRefused, Unavailable
 from ossmount.oss.endpoint import endpoint_of
 from ossmount.oss.fetch import wire
 from ossmount.oss.fetch.complaints import Complaints
+from ossmount.oss.fetch.pending import Pending
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.proxies import proxy_of
 from ossmount.oss.fetch.reports import Phases
 from ossmount.oss.fetch.settings import WorkerSettings
-from ossmount.oss.fetch.slot import Loan, Pending, Slot
+from ossmount.oss.fetch.slot import Loan, Slot
 from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import Rates
-
-_log = logging.getLogger(__name__)
 
 #: Seconds between two questions for the credentials.
 _RENEW: Final = 1.0
@@ -81,6 +80,9 @@ class FetchPool:
         self._number = 0
         self._where: dict[int, Slot] = {}
         self._closed = False
+        self._nursery: trio.Nursery | None = None  # while it runs
+        self._held: list[Callable[[], Awaitable[None]]] = []  # what waits for credentials before it runs
+        self._missing: CredentialsRefused | None = None  # why there are no credentials at all
         self._loan = Loan()
 
         complain = Complaints(source.bucket).failed
@@ -89,7 +91,17 @@ class FetchPool:
             return FetchProcess(settings, slab_fd, slab_size, environment)
 
         self._slots = [
-            Slot(index, start, self._where, self._credentials_message, self._renewed, self._loan, self._rates, complain)
+            Slot(
+                index,
+                start,
+                self._where,
+                self._credentials_message,
+                self._newest,
+                self._hold,
+                self._loan,
+                self._rates,
+                complain,
+            )
             for index in range(count)
         ]
 
@@ -115,7 +127,7 @@ class FetchPool:
             if other.load < slot.load:
                 slot = other
         self._where[number] = slot
-        slot.add(number, Pending(request, done, progress, now + self._timeout, request.demand, self._generation))
+        slot.add(number, Pending(request, done, progress, now + self._timeout, request.demand, self._generation), self._missing)
         return number
 
     def promote(self, number: int) -> None:
@@ -173,6 +185,9 @@ class FetchPool:
         """
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for held in self._held:
+                    nursery.start_soon(held)
                 nursery.start_soon(self._rates.run)
                 for slot in self._slots:
                     nursery.start_soon(slot.run)
@@ -223,19 +238,35 @@ class FetchPool:
         credentials = self._credentials
         return (wire.CREDENTIALS, credentials.access_key_id, credentials.access_key_secret, credentials.security_token)
 
-    def _renewed(self, generation: int) -> bool:
-        """There are other credentials now than those of that generation, and the processes were told."""
+    def _newest(self) -> int:
+        """The generation of the credentials as they are now; the processes were told of them."""
         self._renew_credentials(time.monotonic())
-        return self._generation != generation
+        return self._generation
+
+    def _hold(self, scope: trio.CancelScope, ended: Callable[[bool], None]) -> None:
+        wait = partial(self._wait_for_others, None if self._missing is not None else self._credentials, scope, ended)
+        if self._nursery is None:
+            self._held.append(wait)  # run() takes it over
+        else:
+            self._nursery.start_soon(wait)
+
+    async def _wait_for_others(
+        self, refused: Credentials | None, scope: trio.CancelScope, ended: Callable[[bool], None]
+    ) -> None:
+        renewed = False
+        with scope:
+            renewed = await self._source.renew(refused)
+        ended(renewed)
 
     def _renew_credentials(self, now: float, *, push: bool = True) -> None:
         """Asks for the credentials and tells the processes when they have changed; the last good ones serve on."""
         self._asked = now
         try:
             credentials = self._source.credentials()
-        except Exception:
-            _log.exception("no new credentials: the last ones are used on")
+        except CredentialsRefused as missing:
+            self._missing = missing
             return
+        self._missing = None
         if credentials != self._credentials:
             self._credentials = credentials
             self._generation += 1

@@ -12,11 +12,13 @@ from typing import Final
 
 import trio
 
-from ossmount.errors import DeadlineExceeded, Denied, OssMountError, Unavailable
+from ossmount.errors import CredentialsRefused, DeadlineExceeded, Denied, OssMountError, Unavailable
 from ossmount.oss.fetch import wire
+from ossmount.oss.fetch.denials import Denials, Hold
+from ossmount.oss.fetch.pending import Pending, on_trios_clock, start_message
 from ossmount.oss.fetch.process import FetchProcess
 from ossmount.oss.fetch.reports import Phases
-from ossmount.oss.interface import FetchDone, FetchProgress, FetchRequest, SlowFetch, SlowWatcher, StoreDone
+from ossmount.oss.interface import SlowFetch, SlowWatcher, StoreDone
 from ossmount.oss.rates.rates import NOTHING, Bounds, Rates, Wants
 
 _log = logging.getLogger(__name__)
@@ -36,22 +38,6 @@ _FETCH_COST: Final = 128 << 10
 
 
 @dataclass(slots=True)
-class Pending:
-    """A fetch that is not done."""
-
-    request: FetchRequest
-    done: FetchDone
-    progress: FetchProgress | None
-    deadline: float
-    demand: bool
-    generation: int  # of the credentials when it was started
-    repeats: int = 0
-    denied: bool = False
-    cancelled: bool = False
-    verdict: OssMountError | None = None  # of whoever compares the checksums of ranges
-
-
-@dataclass(slots=True)
 class Loan:
     """The device and the guard that are lent to all processes of the pool; empty while there is no kernel to store into."""
 
@@ -67,7 +53,8 @@ class Slot:
         start: Callable[[], FetchProcess],
         where: dict[int, Slot],
         credentials_message: Callable[[], wire.Message],
-        renewed: Callable[[int], bool],
+        generation: Callable[[], int],
+        hold: Hold,
         loan: Loan,
         rates: Rates,
         complain: Callable[[bytes, OssMountError], None],
@@ -76,7 +63,7 @@ class Slot:
         self._start = start
         self._where = where
         self._credentials_message = credentials_message
-        self._renewed = renewed
+        self._denials = Denials(generation, hold, self._start_again, self._finish)
         self._loan = loan
         self._rates = rates
         self._complain = complain
@@ -105,10 +92,14 @@ class Slot:
     def __repr__(self) -> str:
         return f"<Slot {self._index}: {self.process and self.process.pid}, {len(self._pending)} fetches>"
 
-    def add(self, number: int, pending: Pending) -> None:
+    def add(self, number: int, pending: Pending, missing: CredentialsRefused | None = None) -> None:
+        """missing: why there are no credentials to start it with yet."""
         self._pending[number] = pending
         self.load += pending.request.length + _FETCH_COST
-        self._tell(_start_message(number, pending))
+        if missing is not None:
+            self._denials.wait(number, pending, missing)
+            return
+        self._tell(start_message(number, pending))
         if self._rates.bounded and self.process is not None:
             self._want_more(pending.request.length, demand=pending.demand)
 
@@ -126,11 +117,18 @@ class Slot:
         pending = self._pending[number]
         pending.demand = True
         pending.deadline = max(pending.deadline, deadline)
-        self._tell((wire.PROMOTE, number, pending.deadline))
+        if pending.waiting is not None:
+            pending.waiting.deadline = on_trios_clock(pending.deadline)
+        else:
+            self._tell((wire.PROMOTE, number, pending.deadline))
 
     def cancel(self, number: int) -> None:
-        self._pending[number].cancelled = True
-        self._tell((wire.CANCEL, number))
+        pending = self._pending[number]
+        pending.cancelled = True
+        if pending.waiting is not None:
+            pending.waiting.cancel()
+        else:
+            self._tell((wire.CANCEL, number))
 
     def store(self, number: int, node: int, size: int, targets: tuple[tuple[int, int], ...], done: StoreDone) -> None:
         self._stores[number] = done
@@ -255,7 +253,7 @@ class Slot:
         while True:
             await trio.sleep(_WATCH)
             late = time.monotonic() - _STUCK
-            if any(pending.deadline < late for pending in self._pending.values()):
+            if any(pending.deadline < late and pending.waiting is None for pending in self._pending.values()):
                 _log.error("fetch process %d (pid %d) is stuck: it is killed", self._index, process.pid)
                 process.kill()
                 return
@@ -265,8 +263,10 @@ class Slot:
         if kind == wire.DONE:
             _, number, failure, text = message
             self._tell_slow(number, failure)
-            if failure != Denied.__name__ or not self._ask_again(number):
-                self._finish(number, wire.FAILURES[failure](text) if failure else None)
+            error = wire.FAILURES[failure](text) if failure else None
+            pending = self._pending.get(number)
+            if pending is None or not isinstance(error, Denied) or not self._denials.repeats(number, pending, error):
+                self._finish(number, error)
         elif kind == wire.SUMMED:
             self._summed(*message[1:])
         elif kind == wire.PROGRESS:
@@ -322,14 +322,8 @@ class Slot:
     def _bounded(self, bounds: Bounds) -> None:
         self._tell((wire.BOUNDS, *bounds))
 
-    def _ask_again(self, number: int) -> bool:
-        """A fetch was denied: starts it once more if the credentials have changed meanwhile, as they do when they expire."""
-        pending = self._pending.get(number)
-        if pending is None or pending.cancelled or pending.denied or not self._renewed(pending.generation):
-            return False
-        pending.denied = True
-        self._tell(_start_message(number, pending))
-        return True
+    def _start_again(self, number: int, pending: Pending) -> None:
+        self._tell(start_message(number, pending))
 
     def _finish(self, number: int, failure: OssMountError | None) -> None:
         pending = self._pending.pop(number, None)
@@ -338,6 +332,7 @@ class Slot:
             return
         if failure is not None and not pending.cancelled:
             self._complain(pending.request.version.key, failure)
+        pending.ended = True
         del self._where[number]
         self.load -= pending.request.length + _FETCH_COST
         _guarded(pending.done, failure or pending.verdict)
@@ -353,6 +348,8 @@ class Slot:
         self._outbox = []
         # what only waited in the process's queue has not killed it
         for number, pending in list(self._pending.items()):
+            if pending.waiting is not None:
+                continue
             pending.repeats += number in self._carried
             if pending.cancelled:
                 self._finish(number, Unavailable("cancelled: nobody waits any more"))
@@ -361,14 +358,7 @@ class Slot:
             elif pending.repeats > _MAX_REPEATS:
                 self._finish(number, Unavailable(f"{pending.repeats} fetch processes died of this request"))
             else:
-                self._outbox.append(_start_message(number, pending))
-
-
-def _start_message(number: int, pending: Pending) -> wire.Message:
-    version, start, length, targets, _, summed = pending.request
-    key, etag, size = version
-    wants = pending.progress is not None, pending.deadline, summed is not None
-    return (wire.START, number, key, etag, size, start, length, targets, pending.demand, *wants)
+                self._outbox.append(start_message(number, pending))
 
 
 def _nobody(code: int) -> None:

@@ -11,6 +11,7 @@ from ossmount.config import SourceConfig
 from ossmount.daemon import build as building
 from ossmount.daemon.choice import choose_channel
 from ossmount.daemon.configs import data_config, fetch_config
+from ossmount.daemon.credentials import credentials_of
 from ossmount.daemon.failures import command_error
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
@@ -31,7 +32,8 @@ def order(tmp_path: Path, *mount_options: str) -> Order:
 
 def config(tmp_path: Path, *mount_options: str, environ: dict[str, str] = KEYS) -> SourceConfig:
     wanted = order(tmp_path, *mount_options)
-    return building.source_config(wanted.source, building.fill_defaults(wanted.settings, environ), environ)
+    settings = building.fill_defaults(wanted.settings, environ)
+    return building.source_config(wanted.source, settings, credentials_of(settings, environ))
 
 
 def test_the_endpoint_is_https_unless_it_is_written_otherwise(tmp_path: Path) -> None:

@@ -4,7 +4,17 @@ import base64
 
 import pytest
 
-from ossmount.errors import Archived, Changed, Denied, NoSuchBucket, NotFound, OssMountError, Throttled, Unavailable
+from ossmount.errors import (
+    Archived,
+    Changed,
+    CredentialsRefused,
+    Denied,
+    NoSuchBucket,
+    NotFound,
+    OssMountError,
+    Throttled,
+    Unavailable,
+)
 from ossmount.oss.answers import Refusal, describe, failure_of, parse_refusal
 
 BODY = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -54,10 +64,10 @@ def test_header_that_is_no_base64() -> None:
         (412, "", Changed),
         (416, "InvalidRange", Changed),
         (403, "AccessDenied", Denied),
-        (403, "InvalidAccessKeyId", Denied),
+        (403, "InvalidAccessKeyId", CredentialsRefused),
         (403, "SignatureDoesNotMatch", Denied),
         (403, "RequestTimeTooSkewed", Denied),
-        (403, "SecurityTokenExpired", Denied),
+        (403, "SecurityTokenExpired", CredentialsRefused),
         (403, "InvalidObjectState", Archived),
         (403, "", Denied),
         (503, "QpsLimitExceeded", Throttled),

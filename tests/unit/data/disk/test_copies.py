@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from ossmount.data.disk import copies, inventory, messages
+from ossmount.data.disk import completing, copies, inventory, messages
 from ossmount.data.disk.keeper import root_of
 from ossmount.data.disk.layout import DATA_SUFFIX, SUMS_SUFFIX
 from ossmount.data.disk.local import WholeCopies
@@ -126,10 +126,110 @@ def test_after_another_boot_it_is_verified_first(tmp_path: Path, monkeypatch: py
         root, name = root_of(str(tmp_path)), world.path(version, DATA_SUFFIX).stem
         monkeypatch.setattr(copies, "boot", lambda: b"another".ljust(36))
         assert copies.open_copy(root, bytes.fromhex(name), SIZE, 60) is None
-        assert copies.check(root, bytes.fromhex(name), SIZE, memoryview(bytearray(MIB))) == (0, 0, True)
+        buffer = memoryview(bytearray(MIB))
+        # the object's checksum is in the mark of the boot before: OSS need not be asked
+        assert copies.check(root, bytes.fromhex(name), SIZE, buffer, None) == copies.Checked(0, 0, True)
         descriptor = copies.open_copy(root, bytes.fromhex(name), SIZE, 60)
         assert descriptor is not None
         os.close(descriptor)
+
+    run(test)
+
+
+def test_the_whole_is_compared_with_what_oss_says_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each block verifies, and yet the bytes are not the object's: as when one of its ranges was another one's."""
+
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        async with running(world):
+            world.checksums[version] = 1
+            await world.check(version)
+            assert not await has_copy(world, version)
+            assert facts(world)["bad_copies"] == 1 and world.asked_checksums == 1
+            assert "is not what OSS has" in caplog.text
+            world.checksums.clear()
+            assert await world.check(version) > 0  # nothing of it was left
+            assert await has_copy(world, version)
+            assert world.asked_checksums == 2
+
+    run(test)
+
+
+def test_objects_without_a_checksum_have_copies_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        world.checksums[version] = None
+        async with running(world):
+            await world.check(version)
+            assert await has_copy(world, version)
+
+    run(test)
+
+
+def test_a_copy_waits_for_its_checksum(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        world.unreachable = True
+        async with running(world):
+            await world.check(version)
+            assert not await has_copy(world, version)
+            assert world.asked_checksums == 1  # not at each open
+            world.unreachable = False
+            world.later += 31
+            assert not await has_copy(world, version)
+            assert await has_copy(world, version)
+            assert world.asked_checksums == 2 and facts(world)["bad_copies"] == 0
+
+    run(test)
+
+
+async def read_with_losses(world: DiskWorld, version: Version, size: int) -> None:
+    """Reads that many bytes; of those in the middle the disk takes none, as one that is too slow."""
+
+    def hold(version: Version, start: int, targets: Sequence[tuple[int, int]]) -> Callable[[], None] | None:
+        return None if MIB <= start < 3 * MIB else world.reader.hold(version, start, targets)
+
+    world.cache.attach(hold, world.checksum, world.reader)
+    for offset in range(0, size, MIB):
+        await world.check(version, offset, min(MIB, size - offset))
+    assert world.facts["not_written"] > 0
+    world.cache.attach(world.reader.hold, world.checksum, world.reader)
+
+
+def test_what_was_read_through_is_completed_though_the_disk_was_too_slow(tmp_path: Path) -> None:
+    """Nobody reads it again: the kernel has it."""
+
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        async with running(world):
+            await read_with_losses(world, version, SIZE)
+            asked = len(world.fetcher.requests)
+            await until(lambda: facts(world)["whole"], "it is completed")
+            assert {request.start // MIB for request in world.fetcher.requests[asked:]} <= {1, 2}  # what was lost, and no more
+            assert facts(world)["completed"] == 1
+            assert await has_copy(world, version)
+
+    run(test)
+
+
+def test_what_was_not_read_is_not_fetched_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "QUIET", 0.1)
+
+    async def test() -> None:
+        world = world_of(tmp_path)
+        version = world.add(SIZE)
+        async with running(world):
+            await read_with_losses(world, version, SIZE - MIB)
+            asked = len(world.fetcher.requests)
+            await trio.sleep(3 * completing.QUIET)
+            assert len(world.fetcher.requests) == asked
+            assert not await has_copy(world, version)
+            await trio.sleep(3 * completing.QUIET)  # what is missing is known now
+            assert len(world.fetcher.requests) == asked and facts(world)["completed"] == 0
 
     run(test)
 
@@ -339,20 +439,20 @@ def test_bytes_that_are_stored_while_it_is_checked_are_not_forgotten(tmp_path: P
     told = Told()
     whole._helper = told  # type: ignore[assignment]
     try:
-        place, name = places.all[0], bytes(20)
+        place, name, version = places.all[0], bytes(20), Version(b"object", "etag", SIZE)
         for length in (MIB, MIB, SIZE - 2 * MIB):
             assert not told.checks
-            whole.written(place, name, SIZE, length)
+            whole.written(place, name, version, length)
         assert len(told.checks) == 1
-        whole.written(place, name, SIZE, 4096)
-        whole._take((messages.CHECKED, told.checks[0], 8192, 0, False, 0, -1))
+        whole.written(place, name, version, 4096)
+        whole._take((messages.CHECKED, told.checks[0], 8192, 0, False, False, 0, -1))
         assert len(told.checks) == 1, "4,096 are still missing"
-        whole.written(place, name, SIZE, 4096)
+        whole.written(place, name, version, 4096)
         assert len(told.checks) == 2
-        whole.written(place, name, SIZE, 4096)
-        whole._take((messages.CHECKED, told.checks[1], 4096, 0, False, 0, -1))
+        whole.written(place, name, version, 4096)
+        whole._take((messages.CHECKED, told.checks[1], 4096, 0, False, False, 0, -1))
         assert len(told.checks) == 3
-        whole._take((messages.CHECKED, told.checks[2], 0, 0, True, 0, -1))
+        whole._take((messages.CHECKED, told.checks[2], 0, 0, True, False, 0, -1))
         assert len(told.checks) == 3 and whole.facts()["whole"] == 1
     finally:
         slab.close()

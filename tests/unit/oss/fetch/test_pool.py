@@ -15,7 +15,7 @@ import trio
 
 import ossmount
 from ossmount.config import Credentials, FetchConfig
-from ossmount.errors import Changed, Denied, Unavailable
+from ossmount.errors import Changed, CredentialsRefused, Denied, Unavailable
 from ossmount.oss.fetch.pool import FetchPool
 from tests.unit.oss.fetch.scripted import (
     CREDENTIALS,
@@ -187,6 +187,105 @@ def test_denied_with_credentials_that_have_changed_since(renewed: bool) -> None:
     else:
         assert {type(item.failure) for item in wanted} == {Denied}
         assert len(server.requests) == 20
+
+
+EXPIRED = b"<Error><Code>SecurityTokenExpired</Code></Error>"
+
+
+class Tokens:
+    """Credentials of which the server takes the newest only."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.asked = 0
+        self.gives_up = False
+
+    def __call__(self) -> Credentials:
+        return Credentials("id", "secret", f"token-{self.newest}")
+
+    async def renew(self, refused: Credentials | None) -> bool:
+        self.asked += 1
+        while refused == self():
+            if self.gives_up:
+                return False
+            await trio.sleep(0.01)
+        return True
+
+    def script(self, request: Request) -> list[Action]:
+        if request.headers["x-oss-security-token"] == f"token-{self.newest}" and self.newest:
+            return [honest(b"0123456789", "E1", request)]
+        return [head("403 Forbidden", f"Content-Length: {len(EXPIRED)}") + EXPIRED]
+
+
+def test_what_is_refused_for_its_token_waits_for_the_next_one() -> None:
+    tokens = Tokens()
+
+    def renew(pool: FetchPool, _numbers: list[int]) -> None:
+        wait_until(lambda: tokens.asked == 20)
+        tokens.newest = 1
+
+    with serving(tokens.script) as server:
+        wanted = [Wanted(b"%d" % number, b"0123456789") for number in range(20)]
+        fetch_all(source(server.url, credentials=tokens, renew=tokens.renew), wanted, during=renew)
+        assert len(server.requests) == 40
+    assert all(item.right for item in wanted)
+    assert all(item.calls == 1 for item in wanted)
+
+
+def test_what_is_refused_fails_where_no_other_token_comes() -> None:
+    tokens = Tokens()
+    tokens.gives_up = True
+    with serving(tokens.script) as server:
+        wanted = [Wanted(b"%d" % number, b"0123456789") for number in range(20)]
+        fetch_all(source(server.url, credentials=tokens, renew=tokens.renew), wanted)
+        assert len(server.requests) == 20
+    assert {type(item.failure) for item in wanted} == {CredentialsRefused}
+
+
+def test_what_waits_for_a_token_ends_at_its_deadline_and_when_it_is_cancelled() -> None:
+    tokens = Tokens()
+
+    def cancel(pool: FetchPool, numbers: list[int]) -> None:
+        wait_until(lambda: tokens.asked == 2)
+        trio.from_thread.run_sync(pool.cancel, numbers[0])
+        wait_until(lambda: wanted[0].calls == 1)
+        assert isinstance(wanted[0].failure, Unavailable) and wanted[1].calls == 0
+        os.kill(pool.pids()[0], signal.SIGKILL)  # its successor is given what waits for nothing
+        trio.from_thread.run_sync(pool.promote, numbers[1])
+
+    with serving(tokens.script) as server:
+        wanted = [Wanted(b"a", b"0123456789", demand=False), Wanted(b"b", b"0123456789", demand=False)]
+        config = source(server.url, credentials=tokens, renew=tokens.renew, timeout=3.0)
+        fetch_all(config, wanted, during=cancel)
+        assert len(server.requests) == 2
+    assert isinstance(wanted[1].failure, CredentialsRefused)
+
+
+def test_without_any_credentials_nothing_is_asked_until_there_are_some() -> None:
+    tokens = Tokens()
+
+    def credentials() -> Credentials:
+        if not tokens.newest:
+            raise CredentialsRefused("there are no credentials yet")
+        return tokens()
+
+    async def renew(refused: Credentials | None) -> bool:
+        assert refused is None
+        tokens.asked += 1
+        while not tokens.newest:
+            await trio.sleep(0.01)
+        return True
+
+    def give(pool: FetchPool, _numbers: list[int]) -> None:
+        wait_until(lambda: tokens.asked == 3)
+        assert server.requests == []
+        tokens.newest = 1
+
+    with serving(tokens.script) as server:
+        wanted = [Wanted(b"%d" % number, b"0123456789") for number in range(3)]
+        fetch_all(source(server.url, credentials=credentials, renew=renew), wanted, during=give)
+        assert len(server.requests) == 3
+    assert all(item.right for item in wanted)
 
 
 def test_refuses_an_unusable_proxy() -> None:

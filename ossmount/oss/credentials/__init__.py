@@ -1,0 +1,1 @@
+"""Where the keys come from that requests are signed with, and how they are renewed before they expire."""
