@@ -30,7 +30,8 @@ IDLE_TURN = 0.05  # the same while nobody tells and no guess pays: there is noth
 TICK = 1.0  # seconds between two looks at memory and latency
 NOTED = 1 << 14  # READs remembered for a turn
 FAILURES = 16  # in a row; then look-ahead pauses
-PAUSE = (2.0, 60.0)  # seconds, at first and at most
+PAUSE = (1.0, 4.0)  # seconds, at first and at most: a told list goes on soon after an outage has ended
+DEFECT = 60.0  # seconds of pause after a failure that is our own
 RANKS = 3  # of sources
 IDLE = 300.0  # seconds after which what was fetched for readers that never came gives way
 
@@ -158,7 +159,7 @@ class Scheduler:
     def _defect(self) -> None:
         """Guesses that fail must not end a mount that works."""
         log.exception("look-ahead failed; it pauses")
-        self._paused_until = self._clock() + PAUSE[1]
+        self._paused_until = self._clock() + DEFECT
 
     def _look(self, now: float) -> None:
         noted, self._noted = self._noted, deque(maxlen=NOTED)
