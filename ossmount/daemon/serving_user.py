@@ -94,10 +94,15 @@ def prepared(order: Order, user: ServingUser) -> Order:
 
 
 def _make_folder(folder: Path, user: ServingUser) -> None:
-    """Only one that is missing: who has one of somebody else's must decide that himself."""
+    """Only one that is missing: who has one of somebody else's must decide that himself. By a descriptor, since the folder
+    above may be the user's, and so what lies at the path by then."""
     try:
         folder.mkdir(mode=0o700)
-        os.chown(folder, user.uid, user.gid)
+        made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(made, user.uid, user.gid)
+        finally:
+            os.close(made)
     except FileExistsError:
         return
     except OSError as error:

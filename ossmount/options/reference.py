@@ -118,6 +118,9 @@ STATE = """## State
 What the commands know of running mounts (one small file and one socket for each, and the logs of background daemons) lies
 in `/run/ossmount` for root, else in `$XDG_RUNTIME_DIR/ossmount`, else in `/tmp/ossmount-UID`. Only its owner may look into
 it. `OSSMOUNT_STATE_DIR` names another place; give it to all commands alike.
+
+With `--user` they lie in a folder `uid-N` of it that belongs to that user, who reaches them with `OSSMOUNT_STATE_DIR` set to
+it; root's commands find them by themselves. The log stays root's.
 """
 
 

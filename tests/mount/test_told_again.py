@@ -115,7 +115,7 @@ def test_a_client_that_only_told_tells_again_and_can_take_it_back(shop: Workshop
         eventually(lambda: facts(mount).get("lists") == facts(mount).get("under_way") == 0, "all is given back")
 
 
-@pytest.mark.parametrize("how", ["umount", "no keeper"])
+@pytest.mark.parametrize("how", [pytest.param("umount", marks=pytest.mark.stress), "no keeper"])
 def test_a_client_ends_with_the_mount(shop: Workshop, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSSMOUNT_STATE_DIR", str(shop.folder / "state"))
     listed = shop.folder / "list"
@@ -140,6 +140,7 @@ def test_a_client_ends_with_the_mount(shop: Workshop, how: str, monkeypatch: pyt
         prefetcher.feed(NAMES)  # which does not fail
 
 
+@pytest.mark.stress
 def test_pinning_goes_on_with_the_next_daemon(shop: Workshop) -> None:
     """The daemon dies while the files are read for it."""
     folder = shop.folder / "cache"

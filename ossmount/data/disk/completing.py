@@ -26,6 +26,7 @@ QUIET: Final = 1.0  # seconds after the last loss until it is made good: readers
 LOOK: Final = 0.05  # seconds between two looks at whether there is room
 RETRY: Final = 30.0  # seconds after a failure
 TRIES: Final = 10  # for one object
+RANGES: Final = 2048  # of one object, at most
 MOST: Final = 4096  # objects whose losses are remembered
 
 
@@ -39,6 +40,12 @@ class _Loss:
     last: float = 0.0  # when something was lost
     tries: int = 0
 
+    def unite(self) -> bool:
+        """Whether the ranges are few, once those that touch or overlap are one."""
+        self.ranges = union(self.ranges)
+        self.size = sum(length for _, length in self.ranges)
+        return len(self.ranges) <= RANGES // 2
+
 
 class Completion:
     """The losses of all objects, and the task that makes them good."""
@@ -51,16 +58,15 @@ class Completion:
         self._wake = trio.Event()
         self.completed = 0
 
-    def __len__(self) -> int:
-        return len(self._wanted)
-
     def lost(self, name: bytes, version: Version, offset: int, length: int) -> None:
         """A range was fetched, and could not be written."""
         loss = self._losses.setdefault(name, _Loss(version))
         loss.ranges.append((offset, length))
         loss.size += length
         loss.last = trio.current_time()
-        if len(self._losses) > MOST:
+        if len(loss.ranges) > RANGES and not loss.unite():  # read at random from a disk that is slow all the time
+            del self._losses[name]
+        elif len(self._losses) > MOST:
             self._losses.popitem(last=False)
 
     def look(self, name: bytes, missing: int) -> None:
@@ -89,7 +95,7 @@ class Completion:
     async def _complete(self, name: bytes, loss: _Loss) -> None:
         assert self.reader is not None
         self.reader.forget(loss.version)  # what lies in memory would be read there, and not be written
-        ranges = sorted(loss.ranges)
+        ranges = union(loss.ranges)
         try:
             while ranges:
                 await self._fetch(self.reader, loss.version, *ranges[0])
@@ -108,6 +114,18 @@ class Completion:
             while not self.has_room():
                 await trio.sleep(LOOK)
             await _read(reader, version, at, min(PIECE, offset + length - at))
+
+
+def union(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes in order, each once."""
+    found: list[tuple[int, int]] = []
+    for offset, length in sorted(ranges):
+        first, before = found[-1] if found else (0, 0)
+        if found and offset <= first + before:
+            found[-1] = (first, max(before, offset + length - first))
+        else:
+            found.append((offset, length))
+    return found
 
 
 async def _read(reader: Reader, version: Version, offset: int, size: int) -> None:

@@ -28,8 +28,6 @@ _MAGIC = b"OSSMVRF2"
 _MARK_SIZE = _MARK.size + _SUM.size
 _MARK_AT = sparse.HEADER - _MARK_SIZE  # in the file of checksums; a label (names are at most 1,023 bytes) ends long before
 _STEP = sparse.CHUNK // BLOCK  # checksums that are compared at once
-
-
 NO_CRC64 = -1  # OSS has none of the object
 
 

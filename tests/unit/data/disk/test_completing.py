@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio.testing import MockClock
 
-from ossmount.data.disk.completing import PIECE, QUIET, RETRY, TRIES, Completion
+from ossmount.data.disk.completing import PIECE, QUIET, RANGES, RETRY, TRIES, Completion, union
 from ossmount.data.interface import ReadDone
 from ossmount.errors import Unavailable
 from ossmount.model import Version
@@ -60,6 +60,28 @@ def test_only_when_nothing_else_is_missing_and_after_the_last_loss() -> None:
     times = {time for time, *_ in reader.reads}
     assert [each[1:] for each in reader.reads] == [(0, PIECE), (PIECE, 10), (5 * PIECE, PIECE // 2)]
     assert len(times) == 1 and completion.completed == 1 and reader.forgotten == 1
+
+
+def test_what_is_remembered_of_an_object_is_bounded() -> None:
+    """Ranges that touch are one; an object that is lost in too many pieces is left alone."""
+
+    async def test(completion: Completion) -> None:
+        for each in range(2 * RANGES):
+            completion.lost(b"whole", VERSION, each * 4096, 4096)
+        completion.look(b"whole", 2 * RANGES * 4096)
+        for each in range(RANGES + 1):
+            completion.lost(b"pieces", VERSION, each * 8192, 4096)
+        completion.look(b"pieces", 4096)
+        await trio.sleep(100)
+
+    reader = Reader()
+    completion = run(reader, test)
+    assert completion.completed == 1 and sum(size for _, _, size in reader.reads) == 2 * RANGES * 4096
+
+
+def test_union() -> None:
+    assert union([(10, 5), (0, 3), (12, 10), (3, 2), (30, 1), (10, 2)]) == [(0, 5), (10, 12), (30, 1)]
+    assert union([]) == []
 
 
 def test_it_waits_for_room() -> None:

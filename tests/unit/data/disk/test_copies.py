@@ -216,17 +216,19 @@ def test_what_was_read_through_is_completed_though_the_disk_was_too_slow(tmp_pat
     run(test)
 
 
-def test_what_was_not_read_is_not_fetched_for_a_copy(tmp_path: Path) -> None:
+def test_what_was_not_read_is_not_fetched_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "QUIET", 0.1)
+
     async def test() -> None:
         world = world_of(tmp_path)
         version = world.add(SIZE)
         async with running(world):
             await read_with_losses(world, version, SIZE - MIB)
             asked = len(world.fetcher.requests)
-            await trio.sleep(1.5 * completing.QUIET)
+            await trio.sleep(3 * completing.QUIET)
             assert len(world.fetcher.requests) == asked
             assert not await has_copy(world, version)
-            await trio.sleep(1.5 * completing.QUIET)  # what is missing is known now
+            await trio.sleep(3 * completing.QUIET)  # what is missing is known now
             assert len(world.fetcher.requests) == asked and facts(world)["completed"] == 0
 
     run(test)
