@@ -58,7 +58,7 @@ def unreachable(looks: Looks) -> Finding | None:
 
 
 def throttled(looks: Looks) -> Finding | None:
-    refused = looks.grown("facts.fetch.throttled", "facts.rates.refused")
+    refused = max(looks.grown("facts.fetch.throttled"), looks.grown("facts.rates.refused"))  # the latter has LIST and HEAD, too
     learned = looks.number("facts.rates.learned_requests")
     if refused < 3:
         return None
@@ -127,7 +127,7 @@ def little_memory(looks: Looks) -> Finding | None:
     waited, waiting = looks.grown("facts.data.queued"), looks.number("facts.data.waiting_for_memory")
     dropped, ahead = looks.grown("facts.data.dropped_unread"), looks.grown("facts.data.fetched_ahead")
     no_room = looks.grown("facts.data.no_room_ahead")
-    thrashing = dropped >= FEW and dropped > 0.1 * ahead
+    thrashing = dropped >= 8 << 20 and dropped > 0.1 * looks.grown("facts.fetch.bytes")
     if not (waiting or waited > 0.01 * reads_of(looks) or thrashing or no_room > 0.5 * max(FEW, ahead)):
         return None
     reason, limit = looks.now("facts.memory.reason"), looks.number("facts.memory.limit")
@@ -135,7 +135,7 @@ def little_memory(looks: Looks) -> Finding | None:
     evidence = [f"{size(allowed)} may be used for file data"]
     evidence += [f"that is less than --memory-limit ({size(limit)}): {reason}"] if reason else []
     evidence += [f"{count(waited)} of {count(reads_of(looks))} reads had to wait for memory"] if waited else []
-    evidence += [f"{count(dropped)} pages that were fetched ahead gave way before they were read"] if dropped else []
+    evidence += [f"{size(dropped)} that were fetched ahead gave way before they were read"] if dropped else []
     evidence += [f"{count(no_room)} times there was no room to read ahead"] if no_room else []
     return Finding(
         "little_memory",

@@ -75,7 +75,7 @@ TROUBLES: list[tuple[str, Mapping[str, Any], str]] = [
     ),
     ("slow_disk", {"facts__disk__not_written": 5000, "facts__data__fetches": 1000}, "could not be cached in time"),
     ("little_memory", {"facts__data__queued": 2000}, "2,000 of 24,000 reads had to wait for memory"),
-    ("little_memory", {"facts__data__dropped_unread": 400}, "400 pages"),
+    ("little_memory", {"facts__data__dropped_unread": 1 << 30}, "1 GiB that were fetched ahead"),
     (
         "little_memory",
         {"facts__data__no_room_ahead": 900, "facts__memory__reason": "the container is full", "facts__memory__slab": 64 << 20},
