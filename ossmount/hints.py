@@ -170,8 +170,9 @@ class Prefetcher:
             except ValueError as error:
                 raise self._unreachable(str(error)) from None
             state = _keeper_state(self._record)
-            alone_until = 0.0 if state else alone_until or time.monotonic() + PATIENCE
-            if state == "failed" or not self._record.get("keeper_socket") or (not state and time.monotonic() > alone_until):
+            # one that serves and cannot be reached is only about to be replaced
+            alone_until = 0.0 if state == "restarting" else alone_until or time.monotonic() + PATIENCE
+            if state == "failed" or not self._record.get("keeper_socket") or 0 < alone_until < time.monotonic():
                 raise self._unreachable(why)
             with self._changed:
                 if not self._closed:

@@ -76,11 +76,17 @@ class Mounting:
         self._mount, self._device = _last_mount(self._mountpoint)
 
     def _read_ahead(self, kb: int) -> None:
-        """Of our mount, after INIT; with that the mount is made, and what is kept until then is given up."""
+        """Of our mount, after INIT; with that the mount is made, and what is kept until then is given up.
+
+        Of daemons that follow too: they want what it is already.
+        """
+        path, kb = f"/sys/class/bdi/{self._device}/read_ahead_kb", min(kb, _LARGEST_READ_AHEAD)
         try:
-            if kb and self._device:
-                with open(f"/sys/class/bdi/{self._device}/read_ahead_kb", "w", encoding="ascii") as file:
-                    file.write(f"{min(kb, _LARGEST_READ_AHEAD)}\n")
+            with open(path, encoding="ascii") as file:
+                now = int(file.read())
+            if kb not in (0, now):
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(f"{kb}\n")
         finally:
             keep_only(CAP_SYS_ADMIN)
 

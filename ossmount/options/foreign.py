@@ -78,6 +78,12 @@ def _jindo_level(text: str) -> str:
     return ("debug", "debug", "info", "warning", "error", "error", "error")[units.number("LEVEL", 0, 6)(text)]
 
 
+def _jindo_provider(text: str) -> str:
+    if text != "ECS_ROLE":
+        raise ValueError("only ECS_ROLE has a counterpart; see credentials_from in CONFIGURATION.md")
+    return "ecs"
+
+
 def _mapped(system: str, option: Option[Any], *names: str, how: Callable[[str], str] = str) -> dict[str, Foreign]:
     return {name: Foreign(system, Fate.MAPPED, "", option, how) for name in names}
 
@@ -163,14 +169,8 @@ _OF_JINDO: Mapping[str, Foreign] = {
     **_told(JINDO, Fate.IGNORED, _STATE_LOGS, "logger.dir", "logger.consolelogger", "logger.cleaner.enable"),
     **_told(JINDO, Fate.IGNORED, "the levels of log_level are all there are", "logger.sync", "logger.verbose"),
     **_told(JINDO, Fate.REFUSED, _SOURCE, "uri"),
-    **_told(
-        JINDO,
-        Fate.REFUSED,
-        "OSS-HDFS, and credentials of JindoSDK's own, are not spoken: see credentials in CONFIGURATION.md",
-        "credential_provider",
-        "fs.oss.credentials.provider",
-        "fs.oss.provider.endpoint",
-    ),
+    **_mapped(JINDO, options.CREDENTIALS_FROM, "credential_provider", "fs.oss.provider.endpoint", how=_jindo_provider),
+    **_told(JINDO, Fate.REFUSED, "a class of Java; see credentials_from in CONFIGURATION.md", "fs.oss.credentials.provider"),
 }
 _OF_OSSFS: Mapping[str, Foreign] = {
     **_mapped(OSSFS, options.ENDPOINT, "oss_endpoint"),

@@ -82,6 +82,7 @@ def test_daemons_that_follow_have_no_privileges_either_and_sigterm_takes_the_mou
             first = mount.status()["daemon_pid"]
             os.kill(first, signal.SIGKILL)
             assert os.pread(file.fileno(), 1000, 1 << 20) == BIG[1 << 20 :][:1000]
+        assert "read_ahead_problem" not in mount.status()["facts"]["channel"]
         done = shop.run("restart", str(mount.path), "--log-level", "debug")
         assert done.returncode == 0, done.stderr
         check_processes(mount)

@@ -68,6 +68,7 @@ def test_a_value_is_not_split_where_no_option_begins(text: str) -> None:
         ("fs.jindo.fuse.pod.mem.limit=10Gi", {"memory_limit": 10 << 30}),
         ("fs.oss.connection.timeout.millisecond=3000", {"connect_timeout": 3.0}),
         ("logger.level=2", {"log_level": "info"}),
+        ("credential_provider=ECS_ROLE,ram_role=trainer", {"credentials_from": "ecs", "ram_role_name": "trainer"}),
         ("total_mem_limit=0", {}),
         ("total_mem_limit=2147483648", {"memory_limit": 2 << 30}),
         ("enable_symlink=true", {"no_symlink": False}),
@@ -90,6 +91,7 @@ def test_what_becomes_of_foreign_names(text: str, meant: dict[str, object]) -> N
         ("fs.oss.connection.timeout.millisecond=soon", "-o fs.oss.connection.timeout.millisecond: expected a whole number"),
         ("fs.oss.download.thread.concurrency", "it needs a value"),
         ("logger.level=7", "from 0 to 6"),
+        ("credential_provider=secrets:///x", "only ECS_ROLE has a counterpart"),
         ("remount,ro", "ossmount restart"),
         ("fs.oss.append.enabled=true", "did you mean fs.oss.append.enable?"),
     ],
@@ -103,7 +105,7 @@ def test_foreign_names_that_cannot_be_taken_over(text: str, message: str) -> Non
 def test_every_foreign_name_that_is_mapped_gives_a_value_of_the_option(name: str) -> None:
     one = FOREIGN[name]
     assert one.option is not None
-    samples = ("4", "0755", "warning", "true", "/x", "host", "8M")
+    samples = ("4", "0755", "warning", "true", "/x", "host", "8M", "ECS_ROLE")
     taken = []
     for text in samples:
         try:

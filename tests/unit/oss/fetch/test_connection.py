@@ -80,8 +80,8 @@ def test_a_connection_lost_at_every_byte_of_a_larger_answer(end: str) -> None:
     """Larger than what is received together with the head, so that the body comes straight into the slab."""
     data = random.Random(1).randbytes(20_000)
     length = len(honest(data, "E1", Request(0, "GET", "", {"if-match": '"E1"'}, 0)))
-    with serving(losing(data, end)) as server:
-        for first in range(0, length, 200):
+    for first in range(0, length, 200):
+        with serving(losing(data, end)) as server:  # a new one each time: it looks through all requests that it ever had
             wanted = [Wanted(b"%d" % position, data, pieces=3) for position in range(first, min(first + 200, length))]
             facts = fetch_all(source(server.url, timeout=120.0), wanted, connections=32)
             assert [(item.key, item.failure) for item in wanted if not item.right] == []
