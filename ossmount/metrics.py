@@ -209,9 +209,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("reads_waiting_for_memory", GAUGE, "READs that wait for memory now.", _at("facts.data.waiting_for_memory")),
     Metric("readahead_fetches_total", COUNTER, "Ranges fetched before they were asked for.", _at("facts.data.fetched_ahead")),
     Metric(
-        "readahead_dropped_total",
+        "readahead_dropped_bytes_total",
         COUNTER,
-        "Pages fetched ahead that were dropped unread.",
+        "Bytes fetched ahead that gave way before they were read.",
         _at("facts.data.dropped_unread"),
     ),
     Metric(

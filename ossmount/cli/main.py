@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("ossmount.cli.config", "show, check, write and translate configurations"),
     "completion": ("ossmount.cli.completion", "print what lets bash, zsh or fish complete ossmount's commands and options"),
     "install-mount-helper": ("ossmount.cli.install_mount_helper", "let mount(8) and fstab mount buckets"),
+    "doctor": ("ossmount.cli.doctor", "check machine, store, credentials and disks, and say what to do"),
+    "bench": ("ossmount.cli.bench", "measure how fast a bucket, or a mount, is listed and read from here"),
     "serve": ("ossmount.cli.serve", "serve a local folder as OSS, for trying things out and for tests"),
 }
 

@@ -7,6 +7,7 @@ man(7).
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -127,7 +128,7 @@ def _see_also(name: str, every: list[Command]) -> Iterator[str]:
 def _flowing(text: str) -> Iterator[str]:
     """Paragraphs; lines that are indented stay as they are."""
     exact = False
-    for line in text.strip("\n").split("\n"):
+    for line in re.sub(r"\n{3,}", "\n\n", text.strip("\n").expandtabs()).split("\n"):
         indented = line.startswith("  ")
         if indented != exact:
             yield ".nf" if indented else ".fi"

@@ -49,7 +49,10 @@ class Damage:
         if isinstance(error, Corrupted):
             self._counts["corrupted_objects"] += 1
             for drop in self._drops:
-                drop(version)
+                try:
+                    drop(version)
+                except Exception:  # the reads that fail for it must be answered all the same
+                    _log.exception("a copy of %r could not be dropped", version)
 
     def facts(self) -> dict[str, object]:
         """Fetches that stayed damaged, versions they were of, and those of them of which bytes had been given out."""

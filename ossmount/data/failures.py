@@ -3,8 +3,8 @@
 The kernel repeats a failed READ of 1 MiB page by page. Each of those would wait for the whole deadline again, and a program
 that reads through a dead network would hang for hours instead of failing.
 
-After a failure that came at once and has passed meanwhile (a token that was renewed) the 256 pages of that READ would be 256
-requests of 4 KiB: the first of them fetches all that had failed.
+Once the trouble is over (a token was renewed, an outage has ended) the 256 pages of that READ would be 256 requests of 4 KiB,
+also much later: the kernel keeps the pages and reads each by itself. So the first of them fetches all that had failed.
 
 Of a version whose bytes were given out before all of them together failed their checksum nothing is read for a minute: long
 enough that whoever was reading it is told, and a job that is started again reads it anew, and has it checked anew.
@@ -20,6 +20,7 @@ from ossmount.errors import DeadlineExceeded, OssMountError, Throttled, Unavaila
 from ossmount.model import Version
 
 SECONDS = 2.0
+PAGE_BY_PAGE = 600.0  # seconds for which the kernel is expected to ask for what failed page by page
 CONDEMNED = 60.0  # seconds for which a version that failed its checksum is not read
 MOST = 256  # failures remembered; the oldest gives way
 SLOW = (DeadlineExceeded, Throttled, Unavailable)  # those that come at the end of the retries
@@ -39,22 +40,24 @@ class Failures:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._recent: deque[_Failure] = deque(maxlen=MOST)
-        self._refused: deque[_Failure] = deque(maxlen=MOST)  # at once: may be asked for again
+        self._failed: deque[_Failure] = deque(maxlen=MOST)  # for whatever reason
         self._condemned: deque[_Failure] = deque(maxlen=MOST)
 
     def remember(self, version: Version, start: int, end: int, error: OssMountError) -> None:
         """A demand fetch of the range has failed."""
-        failures = self._recent if isinstance(error, SLOW) else self._refused
-        failures.append(_Failure(self._clock() + SECONDS, version, start, end, error))
+        now = self._clock()
+        self._failed.append(_Failure(now + PAGE_BY_PAGE, version, start, end, error))
+        if isinstance(error, SLOW):
+            self._recent.append(_Failure(now + SECONDS, version, start, end, error))
 
     def rest(self, version: Version, offset: int) -> int:
-        """The end of what was refused recently from the offset on; the offset where nothing was."""
-        if not self._refused:
+        """The end of what failed from the offset on; the offset where nothing did."""
+        if not self._failed:
             return offset
         now = self._clock()
-        while self._refused and self._refused[0].until <= now:
-            self._refused.popleft()
-        ends = [each.end for each in self._refused if each.version == version and each.start <= offset < each.end]
+        while self._failed and self._failed[0].until <= now:
+            self._failed.popleft()
+        ends = [each.end for each in self._failed if each.version == version and each.start <= offset < each.end]
         return max(ends, default=offset)
 
     def condemn(self, version: Version, error: OssMountError) -> None:

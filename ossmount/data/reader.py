@@ -211,8 +211,8 @@ class ObjectReader:
             plan = self._planning.plan(version, offset, end, bool(gaps))
             if plan is not None and gaps and not self._queue:
                 more = self._planning.extended(version, end, gaps, plan)
-            if gaps and not self._queue and (refused := self._failures.rest(version, offset)) > end:
-                more = self._cache.find(version, *aligned(offset, refused, version.size))[1]
+            if gaps and not self._queue and (failed := self._failures.rest(version, offset)) > end:
+                more = self._cache.find(version, *aligned(offset, failed, version.size))[1]
         if (gaps and self._queue) or not (
             (more != gaps and self._begin(read, pages, more, plan)) or self._begin(read, pages, gaps, None)
         ):

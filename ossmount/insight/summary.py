@@ -89,7 +89,7 @@ def caches(looks: Looks) -> list[str]:
 
 def prefetch(looks: Looks) -> list[str]:
     ahead, dropped = looks.grown("facts.data.fetched_ahead"), looks.grown("facts.data.dropped_unread")
-    lines = [f"readahead: {count(ahead)} ranges, {count(dropped)} pages dropped unread"]
+    lines = [f"readahead: {count(ahead)} ranges, {size(dropped)} dropped unread"]
     facts: Mapping[str, Any] = looks.now("facts.look_ahead") or {}
     if facts:
         state = "an order is told" if facts["lists"] else "by epoch" if facts["epoch"] else "on" if facts["on"] else "off"

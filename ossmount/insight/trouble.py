@@ -13,15 +13,18 @@ def credentials(looks: Looks) -> Finding | None:
     refused = looks.table("facts.channel.errors").get("EACCES", 0.0)
     left = looks.now("facts.credentials.expires_in")
     expired = isinstance(left, int | float) and left <= 0
-    if not refused and not expired:
+    failing = bool(looks.now("facts.credentials.failing"))
+    if not (refused or expired or failing):
         return None
     evidence = [f"{count(refused)} requests were answered EACCES (permission denied)"] if refused else []
     if isinstance(left, int | float):
         ago = datetime.timedelta(seconds=abs(int(left)))
         evidence.append(f"the credentials expired {ago} ago" if expired else f"the credentials are good for {ago} more")
+    if failing:
+        evidence.append(f"renewing them fails: {looks.now('facts.credentials.last_error')}")
     return Finding(
         "credentials",
-        "OSS refuses the credentials.",
+        "OSS refuses the credentials." if refused or expired else "The credentials cannot be renewed.",
         tuple(evidence),
         (
             "renew what --credentials names, or the role that the credentials come from; the mount notices by itself",
@@ -58,7 +61,7 @@ def unreachable(looks: Looks) -> Finding | None:
 
 
 def throttled(looks: Looks) -> Finding | None:
-    refused = looks.grown("facts.fetch.throttled", "facts.rates.refused")
+    refused = max(looks.grown("facts.fetch.throttled"), looks.grown("facts.rates.refused"))  # the latter has LIST and HEAD, too
     learned = looks.number("facts.rates.learned_requests")
     if refused < 3:
         return None
@@ -127,7 +130,7 @@ def little_memory(looks: Looks) -> Finding | None:
     waited, waiting = looks.grown("facts.data.queued"), looks.number("facts.data.waiting_for_memory")
     dropped, ahead = looks.grown("facts.data.dropped_unread"), looks.grown("facts.data.fetched_ahead")
     no_room = looks.grown("facts.data.no_room_ahead")
-    thrashing = dropped >= FEW and dropped > 0.1 * ahead
+    thrashing = dropped >= 8 << 20 and dropped > 0.1 * looks.grown("facts.fetch.bytes")
     if not (waiting or waited > 0.01 * reads_of(looks) or thrashing or no_room > 0.5 * max(FEW, ahead)):
         return None
     reason, limit = looks.now("facts.memory.reason"), looks.number("facts.memory.limit")
@@ -135,7 +138,7 @@ def little_memory(looks: Looks) -> Finding | None:
     evidence = [f"{size(allowed)} may be used for file data"]
     evidence += [f"that is less than --memory-limit ({size(limit)}): {reason}"] if reason else []
     evidence += [f"{count(waited)} of {count(reads_of(looks))} reads had to wait for memory"] if waited else []
-    evidence += [f"{count(dropped)} pages that were fetched ahead gave way before they were read"] if dropped else []
+    evidence += [f"{size(dropped)} that were fetched ahead gave way before they were read"] if dropped else []
     evidence += [f"{count(no_room)} times there was no room to read ahead"] if no_room else []
     return Finding(
         "little_memory",

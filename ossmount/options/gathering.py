@@ -56,14 +56,9 @@ def split_mount_options(text: str) -> list[tuple[str, str | None]]:
 
 def _glued(part: str) -> list[str]:
     """The options of a text in which further ones begin with -o. Only where all of it is known names with plain values."""
-    words = re.split(r"(?:^|\s+|(?<=\w))-o\s*", part.strip())
-    found = [word for word in words if word]
-    if len(found) == 1 and found[0] == part:
-        return [part]
-    known = all(
-        re.fullmatch(r"[\w.]+(=(\d[\w.]*|true|false|inf))?", word) and is_known(word.partition("=")[0]) for word in found
-    )
-    return found if known and found else [part]
+    words = [word for word in re.split(r"(?:^|\s+|(?<=\w))-o\s*", part.strip()) if word]
+    plain = all(_PLAIN.fullmatch(word) and is_known(word.partition("=")[0]) for word in words)
+    return words if words and plain else [part]
 
 
 def is_known(name: str) -> bool:

@@ -94,14 +94,14 @@ def test_credentials_that_expired(plain_shop: Workshop) -> None:
 
 
 def test_too_little_memory_for_many_readers(plain_shop: Workshop) -> None:
-    data = os.urandom(12 << 20)
-    for number in range(24):
+    data = os.urandom(6 << 20)
+    for number in range(16):
         plain_shop.server.store.put(BUCKET, b"files/%02d" % number, data)
     with plain_shop.mounted("--memory-limit", "16M") as mount:
         descriptors = [os.open(path, os.O_RDONLY) for path in sorted((mount.path / "files").iterdir())]
         try:
-            with ThreadPoolExecutor(24) as pool:  # in turns, each a little further
-                for offset in range(0, 10 << 20, 1 << 20):
+            with ThreadPoolExecutor(16) as pool:  # in turns, each a little further
+                for offset in range(0, 4 << 20, 1 << 20):
                     list(pool.map(lambda fd, offset=offset: os.pread(fd, 1 << 20, offset), descriptors))
         finally:
             for descriptor in descriptors:
@@ -112,7 +112,7 @@ def test_too_little_memory_for_many_readers(plain_shop: Workshop) -> None:
 def test_names_that_expire_at_once(plain_shop: Workshop) -> None:
     fill(plain_shop, 30, size=10)
     with plain_shop.mounted("--attr-timeout", "0", "--entry-timeout", "0", "--metadata-ttl", "0") as mount:
-        for _ in range(3):
+        for _ in range(2):
             for path in (mount.path / "files").iterdir():
                 path.stat()
         found = {finding["name"]: finding for finding in explained(mount)}

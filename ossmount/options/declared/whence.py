@@ -22,6 +22,7 @@ PROFILE: Option[str] = Option(
     WHENCE,
     units.choice("training", "shared", "fresh", "inference"),
     "",
-    "Sets several options for one way of use, where nothing else sets them.",
+    "Sets several options for one way of use, where nothing else sets them: training (nobody changes the data), shared "
+    "(others write it), fresh (no name or attribute is believed) or inference (a few large files).",
     computed="none",
 )

@@ -39,6 +39,17 @@ def test_mandoc_finds_nothing_wrong(pages: Path) -> None:
         assert done.stdout == "" and done.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "text", ["a\n\n\nb", "a:\n\n\n  x  \n'quoted\n.dot\nend \\ back", "\ta tab\nb", "  x\n\n  y", "a\n  b\n"]
+)
+def test_descriptions_of_all_forms_are_good_pages(text: str) -> None:
+    lines = [".SH NAME", "x \\- y", ".SH DESCRIPTION", *manual._flowing(text)]
+    page = manual._page("x", "2026-01-01", iter(lines))
+    words = ["mandoc", "-T", "lint", "-W", "warning"]
+    done = subprocess.run(words, input=page, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
 def test_the_pages_tell_every_command_option_and_exit_code(pages: Path) -> None:
     overview = formatted(pages / "ossmount.1")
     for name, (_, summary) in COMMANDS.items():

@@ -42,3 +42,15 @@ def test_only_what_was_given_out_is_dropped(caplog: pytest.LogCaptureFixture) ->
     damage(version(2), Corrupted("together"))
     assert dropped == [("kernel", version(2)), ("disk", version(2))]
     assert "all copies are dropped" in caplog.text
+
+
+def test_what_cannot_be_dropped_in_one_place_is_dropped_in_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """And whoever reads it is answered."""
+    damage, dropped = Damage("oss://bucket/"), list[Version]()
+
+    def fail(found: Version) -> None:
+        raise KeyError(found)
+
+    damage.drop_from(fail, dropped.append)
+    damage(version(1), Corrupted("together"))
+    assert dropped == [version(1)] and "could not be dropped" in caplog.text

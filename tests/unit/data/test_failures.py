@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from ossmount.data.failures import MOST, Failures
-from ossmount.errors import Archived, DeadlineExceeded, Throttled
+from ossmount.errors import Archived, DeadlineExceeded, OssMountError, Throttled
 from ossmount.model import Version
 
 VERSION = Version(b"object", "1", 1 << 30)
@@ -27,14 +29,17 @@ def test_quick_refusals_are_asked_again() -> None:
     assert failures.recall(VERSION, 0, 4096) is None
 
 
-def test_how_much_was_refused_is_known_for_two_seconds() -> None:
+@pytest.mark.parametrize("error", [Archived("restore it first"), DeadlineExceeded("no answer")])
+def test_how_much_failed_is_known_for_long(error: OssMountError) -> None:
     now = 10.0
     failures = Failures(lambda: now)
-    failures.remember(VERSION, 4096, 1 << 20, Archived("restore it first"))
+    failures.remember(VERSION, 4096, 1 << 20, error)
     assert failures.rest(VERSION, 4096) == failures.rest(VERSION, 8192) == 1 << 20
     assert failures.rest(VERSION, 0) == 0
     assert failures.rest(VERSION._replace(etag="2"), 4096) == 4096
-    now = 12.0
+    now = 609.0
+    assert failures.rest(VERSION, 4096) == 1 << 20
+    now = 610.0
     assert failures.rest(VERSION, 4096) == 4096
 
 

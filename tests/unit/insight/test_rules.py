@@ -55,6 +55,7 @@ HEALTHY: dict[str, Any] = {
 TROUBLES: list[tuple[str, Mapping[str, Any], str]] = [
     ("credentials", {"facts__channel__errors": {"EACCES": 7}}, "7 requests"),
     ("credentials", {"facts__credentials__expires_in": -120.0}, "0:02:00 ago"),
+    ("credentials", {"facts__credentials": {"failing": True, "last_error": "no role"}}, "renewing them fails: no role"),
     ("unreachable", {"facts__channel__errors": {"EIO": 2, "ETIMEDOUT": 1}}, "2 requests of programs failed with EIO"),
     ("unreachable", {"facts__fetch__retries": 300, "facts__fetch__timeouts": 200}, "300 of 1,000"),
     ("throttled", {"facts__fetch__throttled": 500, "facts__fetch__retries": 500}, "500 requests were refused"),
@@ -75,7 +76,7 @@ TROUBLES: list[tuple[str, Mapping[str, Any], str]] = [
     ),
     ("slow_disk", {"facts__disk__not_written": 5000, "facts__data__fetches": 1000}, "could not be cached in time"),
     ("little_memory", {"facts__data__queued": 2000}, "2,000 of 24,000 reads had to wait for memory"),
-    ("little_memory", {"facts__data__dropped_unread": 400}, "400 pages"),
+    ("little_memory", {"facts__data__dropped_unread": 1 << 30}, "1 GiB that were fetched ahead"),
     (
         "little_memory",
         {"facts__data__no_room_ahead": 900, "facts__memory__reason": "the container is full", "facts__memory__slab": 64 << 20},
@@ -185,7 +186,13 @@ def test_a_trouble_is_named_first_with_its_numbers_and_an_advice(name: str, chan
 )
 def test_what_is_long_over_is_not_told(name: str, changes: Mapping[str, Any], evidence: str) -> None:
     """The same counters an hour ago and now: whatever it was, it has stopped. What is a state and not a counter stays."""
-    states = {"facts__credentials__expires_in", "facts__rates__wanted_requests", "facts__disk__directories", "facts__loop"}
+    states = {
+        "facts__credentials__expires_in",
+        "facts__credentials",
+        "facts__rates__wanted_requests",
+        "facts__disk__directories",
+        "facts__loop",
+    }
     past = {path: value for path, value in changes.items() if path not in states}
     before = recorded(**{**HEALTHY, **past})
     after = recorded(**{**HEALTHY, **past, "uptime": 3660.0})
