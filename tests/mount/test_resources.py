@@ -112,16 +112,16 @@ def test_a_thousand_open_files_and_64_readers_in_512_mib(contained: tuple[Worksh
 
 @pytest.mark.stress
 def test_a_hundred_thousand_folders_are_walked_without_growth(plain_shop: Workshop) -> None:
-    """The first walk fills what has a bound; the second and the third need nothing more."""
+    """The first walks fill what is kept of each folder (once more when the kernel asks for it again); then nothing is added."""
     plain_shop.server.store.put_many(BUCKET, [b"%03d/%03d/file" % divmod(number, 1000) for number in range(100_000)], b"x")
     with plain_shop.mounted("-o", "attr_timeout=1,entry_timeout=1,metadata_ttl=inf") as mount:  # the kernel asks us again
         sizes = []
-        for _ in range(3):
+        for _ in range(6):
             done = subprocess.run(
                 ["find", str(mount.path), "-type", "d", "-printf", "."], capture_output=True, timeout=1200, check=True
             )
             assert len(done.stdout) == 1 + 100 + 100_000
             sizes.append(own_memory(mount))
         print([f"{size / MIB:.0f} MiB" for size in sizes])
-        assert sizes[2] <= sizes[1] + 8 * MIB
-        assert sizes[2] <= 400 * MIB
+        assert sizes[5] <= sizes[3] + 8 * MIB
+        assert sizes[5] <= 400 * MIB
