@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ossmount.channel.mounting import resolve
@@ -10,6 +9,7 @@ from ossmount.cli.refresh import serving
 from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Record
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.printable import printable
 
 _PATIENCE = 5.0  # seconds for an answer
 
@@ -30,8 +30,3 @@ def asked(record: Record, command: str, **arguments: object) -> dict[str, Any]:
         return ask(record.socket, command, timeout=_PATIENCE, **arguments)
     except ControlError as error:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{printable(record.mountpoint)}: {error}") from None
-
-
-def printable(text: str) -> str:
-    """A name as a terminal may be given it: nothing in it can move the cursor or hide what stands beside it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in os.fsencode(text).decode("utf-8", "replace"))

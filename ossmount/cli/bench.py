@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ossmount.channel.mounting import find_mount, resolve
-from ossmount.cli.asking import numbers, printable, record_of
+from ossmount.cli.asking import numbers, record_of
 from ossmount.cli.mount import add_options, given_options
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options.declarations import OPTIONS
+from ossmount.printable import printable
 
 DESCRIPTION = """Measures a walk over the names, small files in random order (cold, and again), one large file from its
 beginning, and random parts of it, each for a few seconds; prints a table and a chart. It only reads.

@@ -8,13 +8,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ossmount.cli.asking import printable
 from ossmount.cli.mount import add_options, given_options
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options import declarations as options
 from ossmount.options.gathering import gather
 from ossmount.options.settings import Settings, UsageError
 from ossmount.options.source import parse_source
+from ossmount.printable import printable
 
 if TYPE_CHECKING:
     from ossmount.doctor.finding import Finding

@@ -8,7 +8,7 @@ import textwrap
 import time
 from typing import Any
 
-from ossmount.cli.asking import asked, numbers, printable, record_of
+from ossmount.cli.asking import asked, numbers, record_of
 from ossmount.cli.refresh import below
 from ossmount.control.registry import Record
 from ossmount.exit_codes import CommandError, ExitCode
@@ -16,6 +16,7 @@ from ossmount.insight import rules
 from ossmount.insight.finding import Finding
 from ossmount.insight.looks import Looks, size
 from ossmount.options.units import POSITIVE_SECONDS
+from ossmount.printable import printable
 
 DESCRIPTION = """Says why reads of a mount are slow, with the numbers that show it and what to do about it:
 waiting for OSS, throttled, too little memory, expiring names, a slow disk, too little CPU,

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ossmount.cli.asking import numbers, printable, record_of
+from ossmount.cli.asking import numbers, record_of
 from ossmount.control.registry import Record
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.insight import rules, summary
 from ossmount.insight.looks import Looks
 from ossmount.insight.summary import Prices
 from ossmount.options.units import POSITIVE_SECONDS
+from ossmount.printable import printable
 
 DESCRIPTION = """Shows what a mount does: throughput, files and requests a second, latencies (median and
 99th percentile), cache hits, prefetching, memory, CPU, errors, and what the requests cost.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -85,6 +86,14 @@ class Exporting:
 
     async def run(self, started: Callable[[], None]) -> None:
         started()
+        try:
+            await self._keep_running()
+        finally:
+            if self._target.textfile is not None:
+                with contextlib.suppress(OSError):  # else it would go on to say that the mount is there
+                    self._target.textfile.unlink()
+
+    async def _keep_running(self) -> None:
         while True:
             try:
                 await self._run_once()

@@ -13,15 +13,18 @@ def credentials(looks: Looks) -> Finding | None:
     refused = looks.table("facts.channel.errors").get("EACCES", 0.0)
     left = looks.now("facts.credentials.expires_in")
     expired = isinstance(left, int | float) and left <= 0
-    if not refused and not expired:
+    failing = bool(looks.now("facts.credentials.failing"))
+    if not (refused or expired or failing):
         return None
     evidence = [f"{count(refused)} requests were answered EACCES (permission denied)"] if refused else []
     if isinstance(left, int | float):
         ago = datetime.timedelta(seconds=abs(int(left)))
         evidence.append(f"the credentials expired {ago} ago" if expired else f"the credentials are good for {ago} more")
+    if failing:
+        evidence.append(f"renewing them fails: {looks.now('facts.credentials.last_error')}")
     return Finding(
         "credentials",
-        "OSS refuses the credentials.",
+        "OSS refuses the credentials." if refused or expired else "The credentials cannot be renewed.",
         tuple(evidence),
         (
             "renew what --credentials names, or the role that the credentials come from; the mount notices by itself",

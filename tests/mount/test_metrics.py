@@ -68,6 +68,7 @@ def test_metrics_follow_what_is_read_and_outlive_the_daemon(plain_shop: Workshop
         eventually(lambda: scraped(port, "ossmount_up") == 1.0, "an exporter that was killed is started again")
         exporter = mount.status()["facts"]["metrics"]["pid"]
     eventually(lambda: process_start(exporter) is None, "the exporter ends with the mount")
+    assert not textfile.exists()
 
 
 def test_an_exporter_is_shown_by_nothing_but_loopback_unless_told(plain_shop: Workshop) -> None:

@@ -194,11 +194,11 @@ def test_sigterm_unmounts_also_when_the_daemon_is_suspended(sticky_shop: Worksho
 
 
 def test_sigterm_unmounts_when_no_daemon_can_be_started_any_more(sticky_shop: Workshop) -> None:
-    keys = sticky_shop.folder / "keys.json"
-    keys.write_text('{"AccessKeyId": "test-id", "AccessKeySecret": "test-secret"}')
-    with sticky_shop.mounted("--credentials", str(keys)) as mount:
+    cache = sticky_shop.folder / "cache"
+    with sticky_shop.mounted("--cache-dir", str(cache)) as mount:
         status = mount.status()
-        keys.unlink()
+        cache.rename(sticky_shop.folder / "away")
+        cache.touch()  # no daemon starts with that
         os.kill(status["daemon_pid"], signal.SIGKILL)
         eventually(lambda: "before it served" in mount.log, "a daemon that followed has died")
         os.kill(status["keeper_pid"], signal.SIGTERM)

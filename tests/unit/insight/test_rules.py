@@ -55,6 +55,7 @@ HEALTHY: dict[str, Any] = {
 TROUBLES: list[tuple[str, Mapping[str, Any], str]] = [
     ("credentials", {"facts__channel__errors": {"EACCES": 7}}, "7 requests"),
     ("credentials", {"facts__credentials__expires_in": -120.0}, "0:02:00 ago"),
+    ("credentials", {"facts__credentials": {"failing": True, "last_error": "no role"}}, "renewing them fails: no role"),
     ("unreachable", {"facts__channel__errors": {"EIO": 2, "ETIMEDOUT": 1}}, "2 requests of programs failed with EIO"),
     ("unreachable", {"facts__fetch__retries": 300, "facts__fetch__timeouts": 200}, "300 of 1,000"),
     ("throttled", {"facts__fetch__throttled": 500, "facts__fetch__retries": 500}, "500 requests were refused"),
@@ -185,7 +186,13 @@ def test_a_trouble_is_named_first_with_its_numbers_and_an_advice(name: str, chan
 )
 def test_what_is_long_over_is_not_told(name: str, changes: Mapping[str, Any], evidence: str) -> None:
     """The same counters an hour ago and now: whatever it was, it has stopped. What is a state and not a counter stays."""
-    states = {"facts__credentials__expires_in", "facts__rates__wanted_requests", "facts__disk__directories", "facts__loop"}
+    states = {
+        "facts__credentials__expires_in",
+        "facts__credentials",
+        "facts__rates__wanted_requests",
+        "facts__disk__directories",
+        "facts__loop",
+    }
     past = {path: value for path, value in changes.items() if path not in states}
     before = recorded(**{**HEALTHY, **past})
     after = recorded(**{**HEALTHY, **past, "uptime": 3660.0})
