@@ -120,7 +120,7 @@ GOOFYS = System(
         Row("--stat-cache-ttl", options.ATTR_TIMEOUT),
         Row("--type-cache-ttl", options.ENTRY_TIMEOUT),
         Row("--http-timeout", options.TIMEOUT, "of a whole read, with all that is repeated"),
-        Row("--cheap", None, "fewer requests are asked for wherever it costs no time"),
+        Row("--cheap", None, "`--limit-requests` bounds what is asked for"),
         Row("--no-implicit-dir", None, _IMPLIED),
         Row("--debug_s3 --debug_fuse", options.LOG_LEVEL, "and `ossmount trace` for single requests"),
         Row("-f", None, "`--foreground`"),
@@ -136,7 +136,7 @@ RCLONE = System(
         Row("--s3-region", options.REGION),
         Row("--s3-force-path-style", options.PATH_STYLE, "chosen by itself for IP addresses"),
         Row("--s3-env-auth", options.CREDENTIALS_FROM, "`env`; found by itself"),
-        Row("--config", options.CONFIG, "a file with options; of keys it holds only where they are"),
+        Row("--config", options.CONFIG, "a file with options, and without keys"),
         Row("--dir-cache-time", options.ENTRY_TIMEOUT, "`inf` for data that nobody changes (`--profile training`)"),
         Row("--attr-timeout", options.ATTR_TIMEOUT),
         Row("--poll-interval", None, "`ossmount refresh` when something has changed"),
@@ -159,7 +159,7 @@ RCLONE = System(
         Row("--low-level-retries", None, _RETRIES),
         Row("--no-check-certificate", None, _TLS),
         Row("--no-modtime --use-server-modtime", None, "st_mtime is Last-Modified, which the listing brings along"),
-        Row("--no-checksum", options.VERIFY, "`off`; nothing is gained by it"),
+        Row("--no-checksum", options.VERIFY, "`off` compares nothing"),
         Row("--vfs-fast-fingerprint", None, "a version is its ETag"),
         Row("--vfs-refresh", None, "`--metadata-snapshot` knows all names before the mount answers"),
         Row("--files-from", options.MANIFEST),
@@ -168,7 +168,7 @@ RCLONE = System(
         Row("--gid", options.GID),
         Row("--umask --dir-perms --file-perms", options.UMASK),
         Row("--direct-io", options.DIRECT_IO),
-        Row("--links", options.NO_SYMLINK, "OSS's symlinks are shown as links unless this is given"),
+        Row("--links", options.NO_SYMLINK, "OSS's own symlinks are shown as links; with this as files"),
         Row("--read-only", None, "always so"),
         Row("--allow-non-empty", None, "refused: a mount would hide what lies there"),
         Row("--daemon --daemon-wait", None, "always so, without `--foreground`; the command returns when the mount answers"),
@@ -197,12 +197,14 @@ far; [SEMANTICS.md](../SEMANTICS.md) says when what they wrote is seen here.
 4. Check without mounting: `ossmount config check NAME`, then `ossmount doctor --config NAME`.
 5. Mount beside the old one, at another mountpoint, compare, then exchange the mountpoints.
 
-What a reader notices: `df` shows no size, `st_nlink` is 1, mode bits come from `--umask`, and every write is `EROFS`.
+What a reader notices: `df` shows 1 PiB, all of it used, `st_nlink` is 1, mode bits come from `--umask`, and every write is
+`EROFS`.
 
 """
-BY_COMMAND = """## JindoFuse and ossfs 2.0
+BY_COMMAND = """## JindoFuse, ossfs 2.0, FUSE and mount(8)
 
-By command: JSON as PAI and DataWorks hold it, `jindosdk.cfg`, a file of ossfs2, or the line of arguments itself.
+By command, as far as a file of JindoFuse or ossfs 2.0 is there: JSON as PAI and DataWorks hold it, `jindosdk.cfg`, a file of
+ossfs2, or the line of arguments itself.
 
 <!-- run -->
 ```sh

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,29 @@ def test_every_option_command_and_metric_that_is_named_exists(guide: Path) -> No
     variables = {variable for option in OPTIONS for variable in (option.variable, *option.variables)}
     others = {"OSSMOUNT_SOURCE", "OSSMOUNT_MOUNTPOINT", "OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"}
     assert set(re.findall(r"\bOSS(?:MOUNT)?_[A-Z_]+", text)) - variables - others == set()
+
+
+def test_the_options_that_the_tables_of_migration_advise_exist() -> None:
+    known = {name for command in commands() for flag in command.flags for name in flag.names}
+    texts = [row.note for system in migration.SYSTEMS for row in system.rows]
+    for text in [*texts, migration.HEAD]:
+        assert set(re.findall(r"`(?:ossmount [a-z ]+)?(--[a-z-]+)", text)) - known == set(), text
+
+
+def test_everything_that_explain_says_is_explained() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    said = [title for path in (ROOT / "ossmount" / "insight").glob("*.py") for title in _titles(path)]
+    assert len(said) >= 17
+    assert [title for title in said if f"| {title} |" not in text] == []
+
+
+def _titles(path: Path) -> Iterator[str]:
+    """Of all findings that a module makes; of one that depends on something, all of them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
+            title = node.args[1]
+            choices = [title.body, title.orelse] if isinstance(title, ast.IfExp) else [title]
+            yield from (ast.literal_eval(choice) for choice in choices)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
