@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -m "not stress"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-keep test check lint format stress bench audit man clean
+.PHONY: help setup demo demo-keep test check lint format stress bench audit docs man clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: setup  ## ossmount against rclone and against the machine's limits, under
 	@$(BIN)/python -m pip install -q -e '.[bench]'
 	@exec $(BIN)/python -m benchmarks quick
 
+docs: setup  ## the guides as a site, in site/
+	@$(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html"
+
 man: setup  ## the manual pages, in man/
 	@$(BIN)/python -m ossmount.cli.manual man
 
@@ -53,4 +56,4 @@ audit: setup  ## known weaknesses of what is installed, as pypi.org knows them
 	@VENV=$(VENV) tools/audit.sh
 
 clean:  ## the virtual environment and all caches
-	rm -rf $(VENV) man .demo .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) man site .demo .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
