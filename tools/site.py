@@ -1,8 +1,8 @@
 """What MkDocs is told beside mkdocs.yml: the documents at the top level are pages too, and links between all of them work.
 
-The sources are written for a reader of the repository, where docs/training.md links to ../SEMANTICS.md. In the site the documents
-of both places lie side by side; other files that they link to (units, manifests) go with them as they are, and what is no file
-of the site (folders, results of benchmarks) stays as text.
+The sources are written for a reader of the repository, where docs/training.md links to ../SEMANTICS.md. In the site the
+documents of both places lie side by side; other files that they link to (units, manifests) go with them as they are, and what
+is no file of the site (folders, results of benchmarks) stays as text.
 """
 
 from __future__ import annotations
