@@ -1,8 +1,8 @@
 """What MkDocs is told beside mkdocs.yml: the documents at the top level are pages too, and links between all of them work.
 
-The sources are written for a reader of the repository: docs/training.md links to ../SEMANTICS.md. In the site all documents lie
-side by side; other files that they link to (units, manifests) go with them as they are, and what is no file of the site
-(folders, results of benchmarks) stays as text.
+The sources are written for a reader of the repository, where docs/training.md links to ../SEMANTICS.md. In the site the
+documents of both places lie side by side; other files that they link to (units, manifests) go with them as they are, and what
+is no file of the site (folders, results of benchmarks) stays as text.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str
         if place is None:
             return link[0]
         found = TOP.get(place, place.removeprefix("docs/")) if place.endswith(".md") else f"files/{place}"
-        return f"[{text}]({found}{anchor})" if files.get_file_from_path(found) is not None else text
+        if files.get_file_from_path(found) is None:
+            return text
+        return f"[{text}]({os.path.relpath(found, os.path.dirname(page.file.src_uri) or '.')}{anchor})"
 
     return _LINK.sub(rewritten, markdown)
 

@@ -1,4 +1,4 @@
-"""The documents name commands, options, chapters and tests that exist, and README shows every command."""
+"""The documents beside the guides name commands, options, chapters and tests that exist, and README shows every command."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from ossmount.cli.describe import commands
 from ossmount.cli.main import COMMANDS
+from tests.docs.markdown import ROOT, blocks, prose
 
-ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "docs" / "architecture").glob("*.md"))
 DOCUMENTS = [ROOT / name for name in ("README.md", "SEMANTICS.md", "CHANGELOG.md", "SECURITY.md", "ARCHITECTURE.md")] + CHAPTERS
 
@@ -21,10 +21,9 @@ def text_of(path: Path) -> str:
 
 def said(path: Path) -> list[str]:
     """What stands between backquotes in a line, and the commands in blocks, with lines that go on joined."""
-    parts = re.split(r"^```.*$", text_of(path), flags=re.MULTILINE)
-    spans = [span for prose in parts[::2] for span in re.findall(r"`([^`]+)`", prose)]
-    blocks = [line for block in parts[1::2] for line in block.replace("\\\n", " ").splitlines()]
-    return spans + [line.removeprefix("$ ") for line in blocks]
+    text = text_of(path)
+    lines = [line for block in blocks(text) for line in block.text.replace("\\\n", " ").splitlines()]
+    return re.findall(r"`([^`]+)`", prose(text)) + [line.removeprefix("$ ") for line in lines]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
