@@ -10,6 +10,7 @@ import pytest
 from ossmount.cli.describe import commands
 from ossmount.cli.main import COMMANDS
 from tests.docs.markdown import ROOT, blocks, prose
+from tests.mount import posix_differences
 
 CHAPTERS = sorted((ROOT / "docs" / "architecture").glob("*.md"))
 DOCUMENTS = [ROOT / name for name in ("README.md", "SEMANTICS.md", "CHANGELOG.md", "SECURITY.md", "ARCHITECTURE.md")] + CHAPTERS
@@ -51,3 +52,7 @@ def test_every_chapter_is_on_the_map() -> None:
 def test_every_file_of_tests_that_is_named_exists(path: Path) -> None:
     named = set(re.findall(r"\btests/[\w/]+\.py\b", text_of(path)))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_semantics_shows_the_differences_from_ext4_that_are_expected() -> None:
+    assert posix_differences.table() in (ROOT / "SEMANTICS.md").read_text("utf-8"), "python -m tests.mount.posix_differences"
