@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ossmount.cli.describe import commands
 from ossmount.cli.main import COMMANDS, parser_of
@@ -112,10 +113,12 @@ def _titles(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
-def test_examples_in_python_can_be_parsed(guide: Path) -> None:
+def test_examples_in_python_and_yaml_can_be_parsed(guide: Path) -> None:
     for block in blocks(guide.read_text(encoding="utf-8")):
         if block.language == "python":
             ast.parse(block.text)
+        if block.language == "yaml":
+            assert yaml.safe_load(block.text)
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
