@@ -85,7 +85,7 @@ def test_every_option_command_and_metric_that_is_named_exists(guide: Path) -> No
     metrics = {PREFIX + metric.name for metric in (*METRICS, UP)}
     assert set(re.findall(rf"\b{PREFIX}\w+", text)) - metrics == set()
     variables = {variable for option in OPTIONS for variable in (option.variable, *option.variables)}
-    others = {"OSSMOUNT_SOURCE", "OSSMOUNT_MOUNTPOINT", "OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"}
+    others = {"OSSMOUNT_SOURCE", "OSSMOUNT_STATE_DIR", "OSSMOUNT_MOUNTPOINT", "OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"}
     assert set(re.findall(r"\bOSS(?:MOUNT)?_[A-Z_]+", text)) - variables - others == set()
 
 
