@@ -1,16 +1,19 @@
 """How far the metadata store goes: `python -m benchmarks.metadata_scale --keys 1000000`.
 
 Four things in a row, each in fresh processes: `ossmount metadata build` of a synthetic bucket, a mount over that store, stats
-of names in random order, and a walk over all of them. For each: what came of it, CPU time, memory at its highest (PSS summed
+of names in random order, and a walk over all of them; with --kills the daemon is killed then, with all these inodes in the
+kernel's cache, and answers again. For each: what came of it, CPU time, memory at its highest (PSS summed
 over the processes) and LISTs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,7 +82,7 @@ class Scale:
         result = f"{len(self.index) / seconds:,.0f} keys/s, {size / 2**20:,.0f} MiB on disk"
         return _step("build", seconds, cost, result)
 
-    def read(self, stats: int, *, walk: bool) -> list[Step]:
+    def read(self, stats: int, *, walk: bool, kills: int = 0) -> list[Step]:
         """What is done over the finished store, on one mount."""
         mark = self._serving.mark()
         # As for a data set that never changes: else what was built a minute ago is asked again.
@@ -94,7 +97,25 @@ class Scale:
                 steps.append(
                     self._run(mounted, "walk of all", "scenarios.tree:walk", {"folder": FOLDER, "files": len(self.index)})
                 )
+            steps += [self._kill(mounted) for _ in range(kills)]
         return steps
+
+    def _kill(self, mounted: Mounted) -> Step:
+        """Until the next daemon answers getxattr(2), which the kernel cannot answer by itself."""
+        mountpoint = self.target.mountpoint
+        command = [sys.executable, "-m", "ossmount", "status", "--json", str(mountpoint)]
+        variables = environment(self.target, own_environment()) | {"OSSMOUNT_STATE_DIR": str(self.target.scratch / "state")}
+        daemon = json.loads(subprocess.run(command, env=variables, cwd=CHECKOUT, check=True, capture_output=True).stdout)[
+            "daemon_pid"
+        ]
+        mark = self._serving.mark()
+        with meter(mounted.pids, self._serving, mark) as cost:
+            os.kill(daemon, signal.SIGKILL)
+            began = time.monotonic()
+            with contextlib.suppress(OSError):  # ENODATA: there is none
+                os.getxattr(mountpoint, "user.none")
+            seconds = time.monotonic() - began
+        return _step("kill -9, next answer", seconds, cost, f"{_inodes():,} inodes known to the kernel")
 
     def _run(self, mounted: Mounted, name: str, work: str, arguments: dict[str, Any]) -> Step:
         mark = self._serving.mark()
@@ -113,6 +134,15 @@ class Scale:
 def _ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has; it stays a zombie, as its CPU time is gone when it was waited for."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _inodes() -> int:
+    """FUSE inodes in the kernel's cache, of all mounts; 0 where that may not be read."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/slabinfo").read_text().splitlines():
+            if line.startswith("fuse_inode "):
+                return int(line.split()[1])
+    return 0
 
 
 def first_name(place: Place, arguments: dict[str, Any], record: Record) -> None:
@@ -136,12 +166,12 @@ def _step(name: str, seconds: float, cost: Cost, result: str) -> Step:
     return Step(name, seconds, cost.cpu, cost.peak_pss, cost.requests.list, result)
 
 
-def measure(bucket: str, net: Network, scratch: Path, *, stats: int = 1_000, walk: bool = True) -> list[Step]:
+def measure(bucket: str, net: Network, scratch: Path, *, stats: int = 1_000, walk: bool = True, kills: int = 0) -> list[Step]:
     """All steps. `scratch` is an empty folder with a short path; the store of 10 million keys takes 1.2 GiB in it."""
     (scratch / "root").mkdir()
     with store.serve(scratch, scratch / "root", [net]) as serving:
         scale = Scale(serving, net, bucket, scratch)
-        return [scale.build(), *scale.read(stats, walk=walk)]
+        return [scale.build(), *scale.read(stats, walk=walk, kills=kills)]
 
 
 def table(steps: list[Step]) -> str:
@@ -159,13 +189,16 @@ def main() -> None:
     parser.add_argument("--latency", type=network.parse, default=network.NETWORKS["region"], help="none, region or 5/10/200")
     parser.add_argument("--stats", type=int, default=1_000, help="names in random order")
     parser.add_argument("--no-walk", action="store_true", help="leave out the walk over all")
+    parser.add_argument("--kills", type=int, default=0, help="of the daemon, at the end")
     parser.add_argument("--dir", default="/var/tmp", help="where the store goes; a short path")
     parser.add_argument("--json", type=Path, help="write the steps to a file, too")
     arguments = parser.parse_args()
     interrupts.install()
     bucket = f"synthetic-{arguments.shape}-{arguments.keys}"
     with tempfile.TemporaryDirectory(prefix="om-", dir=arguments.dir) as folder:
-        steps = measure(bucket, arguments.latency, Path(folder), stats=arguments.stats, walk=not arguments.no_walk)
+        steps = measure(
+            bucket, arguments.latency, Path(folder), stats=arguments.stats, walk=not arguments.no_walk, kills=arguments.kills
+        )
     print(f"{bucket}, {arguments.latency}\n\n{table(steps)}")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([step._asdict() for step in steps], indent=1) + "\n")
