@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 
-NOT_OURS = {"site", "build", "dist", "docs-notes"}  # what is built, and notes whose links are relative to the top
+NOT_OURS = {"site", "build", "dist"}  # what is built
 RUN, SHOWS = "<!-- run -->", "<!-- shows -->"
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
