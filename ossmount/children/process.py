@@ -90,11 +90,6 @@ class ChildProcess:
             self._popen.send_signal(signal.SIGKILL)
 
 
-def bare_environment() -> dict[str, str]:
-    """What a process of ours needs to start, and no access keys."""
-    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-
-
 def _import_path() -> list[str]:
     """Where the process finds this very ossmount, and what the daemon can import. An editable installation is on no path."""
     root = Path(ossmount.__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import ossmount
 from ossmount.channel.mounting import check_mountpoint
-from ossmount.children.process import bare_environment
+from ossmount.children.environment import bare_environment
 from ossmount.control.state import make_for_user
 from ossmount.daemon.choice import STARTER, why_no_keeper
 from ossmount.daemon.order import Order

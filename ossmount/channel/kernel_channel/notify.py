@@ -27,7 +27,7 @@ from ossmount.channel import mounting
 from ossmount.channel.interface import Borrower
 from ossmount.channel.kernel_channel import protocol
 from ossmount.channel.kernel_channel.protocol import Notify
-from ossmount.children.process import bare_environment
+from ossmount.children.environment import bare_environment
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import marshal
 import socket
 from typing import Any
 
-from ossmount.children.process import ChildProcess, bare_environment
+from ossmount.children.environment import bare_environment
+from ossmount.children.process import ChildProcess
 
 
 def start_disk_process(role: str, settings: dict[str, Any], slab_fd: int, slab_size: int) -> ChildProcess:
