@@ -147,6 +147,7 @@ def test_tokens_of_a_few_seconds_for_minutes(shop: Workshop, identity: IdentityS
         assert len(identity.issued) > 20
 
 
+@pytest.mark.stress
 def test_the_source_is_away_for_longer_than_a_token_lives(shop: Workshop, identity: IdentityServer) -> None:
     identity.seconds = 3
     with shop.mounted(*ecs(identity), env=WITHOUT) as mount:
@@ -179,6 +180,7 @@ def write_keys(path: Path, identity: str, secret: str) -> None:
     path.with_suffix(".new").replace(path)
 
 
+@pytest.mark.stress
 def test_a_file_that_is_replaced_while_the_old_key_is_revoked(shop: Workshop) -> None:
     keys = shop.folder / "keys.json"
     write_keys(keys, "test-id", "test-secret")

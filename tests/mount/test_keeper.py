@@ -541,7 +541,8 @@ def test_the_keeper_dies_while_the_new_daemon_prepares_itself(plain_shop: Worksh
     check(seen)
 
 
-@pytest.mark.parametrize("dies", ["none", pytest.param("new", marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("dies", ["none", "new"])
 def test_the_old_daemon_does_not_leave(plain_shop: Workshop, dies: str) -> None:
     """It hangs; and perhaps the new one dies while it waits for that."""
     fill(plain_shop)

@@ -144,6 +144,7 @@ def test_at_the_end_readers_may_finish(node: Node) -> None:
     assert keeper.wait(LIMIT) == 0
 
 
+@pytest.mark.stress
 def test_a_keeper_that_dies_is_followed_by_a_new_mount(node: Node) -> None:
     """With the keeper and its daemon the connection ends: what is left is taken away, and mounted anew."""
     starter = node.start("starter")

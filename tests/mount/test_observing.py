@@ -70,6 +70,7 @@ def test_a_store_that_is_slow_to_answer(plain_shop: Workshop) -> None:
         assert "Reads wait for OSS, which is slow to answer." in text and "--endpoint" in text
 
 
+@pytest.mark.stress
 def test_a_store_that_throttles(plain_shop: Workshop) -> None:
     fill(plain_shop, 60)
     with plain_shop.mounted() as mount:
@@ -120,6 +121,7 @@ def test_names_that_expire_at_once(plain_shop: Workshop) -> None:
         assert any("--metadata-ttl" in text for text in found["metadata_expires"]["advice"])
 
 
+@pytest.mark.stress
 def test_a_limit_of_its_own(plain_shop: Workshop) -> None:
     fill(plain_shop, 60)
     with plain_shop.mounted("--limit-requests", "20") as mount:
@@ -141,6 +143,7 @@ def stopped(pids: list[int]) -> Iterator[None]:
                 os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.stress
 def test_a_disk_that_is_slow(plain_shop: Workshop) -> None:
     """The processes of the cache stand still for a while, as they do in a disk that does not answer."""
     fill(plain_shop, 60, size=300_000)

@@ -91,6 +91,7 @@ def test_prefetch_goes_on_with_the_daemons_that_follow(shop: Workshop) -> None:
         assert (keeper["deaths"], keeper["restarts"]) == (1, 1)
 
 
+@pytest.mark.stress
 def test_a_client_that_only_told_tells_again_and_can_take_it_back(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked of it in between: it notices by itself that the daemon is another one."""
     monkeypatch.setenv("OSSMOUNT_STATE_DIR", str(shop.folder / "state"))

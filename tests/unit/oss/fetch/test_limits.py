@@ -135,6 +135,7 @@ def test_small_objects_are_paid_before_they_are_asked_for() -> None:
     assert clock.now >= 40 * 20 / 256 - 1
 
 
+@pytest.mark.stress
 def test_silence_does_not_count_while_a_limit_holds_a_range_back() -> None:
     """Of a deadline of 20 s 5 s of silence are allowed; the limit is silent for longer."""
     clock = Clock()
