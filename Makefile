@@ -22,8 +22,8 @@ demo: setup  ## a real tree in the embedded OSS server, mounted, every byte read
 demo-keep: setup  ## the same, and leaves it mounted for playing
 	@exec $(BIN)/python -m tools.demo --keep
 
-test: setup  ## all tests but the long ones (under 5 minutes)
-	$(PYTEST) --reruns 2 -rR --numprocesses 4 --dist worksteal
+test: setup  ## all tests but the long ones (6 minutes on two cores)
+	$(PYTEST) --reruns 2 -rR --numprocesses 3 --dist worksteal
 
 check: lint  ## format, lint, types, layers and unit tests
 	$(PYTEST) tests/unit
