@@ -14,8 +14,8 @@ IMAGE = "localhost/ossmount-test"
 PACKAGES = ("buildah", "podman", "runc", "debootstrap")
 _PATIENCE = 1200.0  # seconds for a step: it may fetch packages
 
-#: Where pip and apt of this machine find their packages and certificates; an image is built with the same.
-_FROM_HERE = ("/etc/ssl/certs", "/etc/pip.conf", "/opt")
+#: How pip of this machine finds its packages and trusts them; an image is built with the same.
+_FROM_HERE = ("/etc/ssl/certs", "/etc/pip.conf")
 
 
 def install_tools() -> None:
@@ -38,7 +38,7 @@ def make_base(folder: Path) -> None:
 
 
 def build(dockerfile: Path, context: Path, image: str, *more: str) -> None:
-    volumes = [word for path in _FROM_HERE if os.path.exists(path) for word in ("-v", f"{path}:{path}:ro") if path != "/opt"]
+    volumes = [word for path in _FROM_HERE if os.path.exists(path) for word in ("-v", f"{path}:{path}:ro")]
     words = ["buildah", "bud", "--isolation", "chroot", "--network", "host", "--format", "docker", *volumes, *more]
     run([*words, "-f", str(dockerfile), "-t", image, str(context)])
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,51 +132,51 @@ def ask_again(pid: int, mount: Mount) -> str:
 # -- the mountpoint is always freed
 
 
+@contextlib.contextmanager
+def suspended_under_a_reader(shop: Workshop) -> Iterator[tuple[Mount, dict[str, Any], subprocess.Popen[str]]]:
+    """A mount, its status and a reader that waits for OSS; then daemon and keeper are suspended."""
+    with shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:
+        status = mount.status()
+        assert (mount.path / "file").stat().st_size == len(DATA)
+        shop.server.faults.add(Fault(operations=("GET",), hang=True))
+        with reading(mount.path / "file") as reader:
+            waiting(shop)
+            for pid in (status["keeper_pid"], status["daemon_pid"]):
+                os.kill(pid, signal.SIGSTOP)
+            yield mount, status, reader
+
+
 @pytest.mark.parametrize("state", ["stopped", "dead"])
 def test_umount_force_frees_the_mountpoint_and_its_readers(sticky_shop: Workshop, state: str) -> None:
     """Daemon and keeper are suspended, or the keeper is dead and the daemon suspended, while a reader waits."""
-    with sticky_shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:
-        status = mount.status()
-        assert (mount.path / "file").stat().st_size == len(DATA)
-        sticky_shop.server.faults.add(Fault(operations=("GET",), hang=True))
-        with reading(mount.path / "file") as reader:
-            waiting(sticky_shop)
-            for pid in (status["keeper_pid"], status["daemon_pid"]):
-                os.kill(pid, signal.SIGSTOP)
-            if state == "dead":
-                os.kill(status["keeper_pid"], signal.SIGKILL)
-            done = sticky_shop.run("umount", "--force", str(mount.path))
-            assert (done.returncode, done.stderr) == (0, "")
-            assert find_mount(str(mount.path)) is None
-            output, _ = reader.communicate(timeout=LIMIT)
-            assert int(output) < 0
+    with suspended_under_a_reader(sticky_shop) as (mount, status, reader):
+        if state == "dead":
+            os.kill(status["keeper_pid"], signal.SIGKILL)
+        done = sticky_shop.run("umount", "--force", str(mount.path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert find_mount(str(mount.path)) is None
+        output, _ = reader.communicate(timeout=LIMIT)
+        assert int(output) < 0
         eventually(lambda: all(process_start(pid) is None for pid in status["pids"]), "every process has ended")
         assert sticky_shop.run("status").stdout == "nothing is mounted\n"
 
 
 def test_umount_force_needs_no_record_of_the_mount(sticky_shop: Workshop) -> None:
     """Nobody knows its processes, and they are suspended: the kernel is told to end the connection."""
-    with sticky_shop.mounted("--timeout", str(10 * int(LIMIT))) as mount:
-        status = mount.status()
-        assert (mount.path / "file").stat().st_size == len(DATA)
-        sticky_shop.server.faults.add(Fault(operations=("GET",), hang=True))
-        with reading(mount.path / "file") as reader:
-            waiting(sticky_shop)
+    with suspended_under_a_reader(sticky_shop) as (mount, status, reader):
+        try:
+            # in a mount namespace of its own, where the kernel's control file system is there for sure
+            words = ["unshare", "--mount", "sh", "-c", 'mount -t fusectl none /sys/fs/fuse/connections && exec "$@"', "sh"]
+            words += sticky_shop.words(["umount", "--force", str(mount.path)])
+            environment = sticky_shop.changed({"OSSMOUNT_STATE_DIR": str(sticky_shop.folder / "elsewhere")})
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            output, _ = reader.communicate(timeout=LIMIT)
+            assert int(output) < 0
+        finally:
             for pid in (status["keeper_pid"], status["daemon_pid"]):
-                os.kill(pid, signal.SIGSTOP)
-            try:
-                # in a mount namespace of its own, where the kernel's control file system is there for sure
-                words = ["unshare", "--mount", "sh", "-c", 'mount -t fusectl none /sys/fs/fuse/connections && exec "$@"', "sh"]
-                words += sticky_shop.words(["umount", "--force", str(mount.path)])
-                environment = sticky_shop.changed({"OSSMOUNT_STATE_DIR": str(sticky_shop.folder / "elsewhere")})
-                done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
-                assert (done.returncode, done.stderr) == (0, "")
-                output, _ = reader.communicate(timeout=LIMIT)
-                assert int(output) < 0
-            finally:
-                for pid in (status["keeper_pid"], status["daemon_pid"]):
-                    os.kill(pid, signal.SIGKILL)
-                subprocess.run(["umount", "--lazy", str(mount.path)], check=False, timeout=LIMIT)
+                os.kill(pid, signal.SIGKILL)
+            subprocess.run(["umount", "--lazy", str(mount.path)], check=False, timeout=LIMIT)
 
 
 @pytest.mark.stress
