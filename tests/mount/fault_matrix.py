@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -261,12 +261,14 @@ def delays(kind: Kind, how: str, cells: dict[str, Cell], timeout: float, recover
             yield f"{where}: good again only {cell.recovery:.1f} s after the fault's end"
 
 
-def table(rows: Sequence[tuple[str, str, dict[str, Cell]]]) -> str:
+HEADING = f"{'fault':28}{'how':8}{'operation':12}{'met':>6}{'good':>6}{'longest':>9}{'recovery':>9}  errnos"
+
+
+def table(kind: str, how: str, cells: dict[str, Cell]) -> str:
     """One line for each cell."""
-    lines = [f"{'fault':28}{'how':8}{'operation':12}{'met':>6}{'good':>6}{'longest':>9}{'recovery':>9}  errnos"]
-    for kind, how, cells in rows:
-        for name, cell in cells.items():
-            found = ", ".join(f"{errno.errorcode.get(number, '?')} {count}" for number, count in cell.errnos.items())
-            recovery = f"{cell.recovery:8.2f}s" if how == "always" else " " * 9
-            lines.append(f"{kind:28}{how:8}{name:12}{cell.met:6}{cell.good:6}{cell.longest:8.2f}s{recovery}  {found}")
+    lines = []
+    for name, cell in cells.items():
+        found = ", ".join(f"{errno.errorcode.get(number, '?')} {count}" for number, count in cell.errnos.items())
+        recovery = f"{cell.recovery:8.2f}s" if how == "always" else " " * 9
+        lines.append(f"{kind:28}{how:8}{name:12}{cell.met:6}{cell.good:6}{cell.longest:8.2f}s{recovery}  {found}")
     return "\n".join(lines)
