@@ -28,7 +28,7 @@ _DEEPEST: Final = 0.5
 _FULLY: Final = 0.7
 _STALLED: Final = 0.8
 #: Where less got through than this multiple of what was refused, it was an outage and no ceiling.
-_OUTAGE: Final = 0.1
+_OUTAGE: Final = 0.2
 #: Requests a second that the first cut leaves, at least: the first answers say little about what gets through.
 _FIRST_RATE: Final = 16.0
 #: Requests a second below which nothing is learned: where all are refused, so many ask whether that has ended.
@@ -41,7 +41,7 @@ _LIFTED: Final = 1.5
 _CALM: Final = 10.0
 #: A rate grows fast only while so much of it is used: else it says nothing.
 _USED: Final = 0.4
-#: Seconds between two cuts within which the second one says that the ceiling is lower than was thought: by so much at most.
+#: Seconds within which a ceiling that is met a second time is lower than was thought: at least so much of that is left.
 _AGAIN: Final = 3.0
 _LOWER: Final = 0.7
 #: Seconds without throttling, and with less asked for than allowed, after which the limit is dropped.
@@ -57,7 +57,8 @@ class Pace:
         self._good = 0  # answers in it
         self._refused = 0
         self._cut = -math.inf  # when so much was refused last
-        self._ceiling = math.inf  # requests a second that got through when the rate was cut; inf: not known
+        self._ceiling = math.inf  # requests a second that got through when it was met; inf: not known
+        self._met = -math.inf  # when it was met last
 
     def __repr__(self) -> str:
         return f"<Pace {self.rate:.0f}/s below {self._ceiling:.0f}/s>"
@@ -92,8 +93,9 @@ class Pace:
             self.rate *= _STALLED
         else:
             if good > refused * _OUTAGE:
-                lower = self._ceiling * _LOWER if now - self._cut <= _AGAIN else self._ceiling
+                lower = self._ceiling * _LOWER if now - self._met <= _AGAIN else self._ceiling
                 self._ceiling = goodput if lower == math.inf else max(goodput, lower)
+                self._met = now
             self.rate = min(self.rate, max(self.rate * _DEEPEST, goodput * _DECREASE))
         self.rate = max(_LEAST, self.rate)
 
