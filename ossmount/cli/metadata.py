@@ -95,10 +95,10 @@ def _build(arguments: argparse.Namespace) -> int:
     built = _list(_offline(arguments, parse_source(arguments.source), {}))
     seconds = time.monotonic() - began
     if arguments.json:
-        facts = {"source": built.source, "store": str(built.store), "keys": built.keys, "lists": built.lists}
+        facts = {"source": built.source, "store": str(built.store), "lists": built.lists}
         print(json.dumps({**facts, "seconds": round(seconds, 3)}))
     else:
-        print(f"{built.source}: {built.keys:,} keys in {seconds:.1f} s, {built.lists:,} LISTs; they are in {built.store}")
+        print(f"{built.source} is listed: {built.lists:,} LISTs in {seconds:.1f} s, kept in {built.store}")
     return ExitCode.OK
 
 
@@ -224,7 +224,6 @@ class _Built(NamedTuple):
 
     source: str
     store: Path
-    keys: int
     lists: int
 
 
@@ -232,11 +231,11 @@ def _list(offline: Offline) -> _Built:
     """Lists all of a source; a terminal sees how far it is."""
     began = time.monotonic()
     live = sys.stderr.isatty()
-    keys = lists = 0
+    lists = 0
 
     def show(progress: Progress) -> None:
-        nonlocal keys, lists
-        keys, lists = progress.keys, progress.lists
+        nonlocal lists
+        lists = progress.lists
         if not live:
             return
         seconds = max(time.monotonic() - began, 0.001)
@@ -247,7 +246,7 @@ def _list(offline: Offline) -> _Built:
 
     try:
         store = offline.build(show)
-        return _Built(str(Source(offline.source.bucket, offline.source.prefix)), store, keys, lists)
+        return _Built(str(Source(offline.source.bucket, offline.source.prefix)), store, lists)
     finally:
         if live:
             print(file=sys.stderr)
