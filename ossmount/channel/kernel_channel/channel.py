@@ -226,7 +226,7 @@ class KernelChannel:
         self._read_ahead = await set_read_ahead(self._mounted.mountpoint, self._config.read_ahead_kb, self._succession)
         self._handlers = self._make_handlers(self._device, agreement)
         if Init.PASSTHROUGH in agreement.flags and self._copies is not None:
-            found = passthrough.begin(self._operations, self._copies, self._succession, self._device.fd)
+            found = passthrough.begin(self._config, self._operations, self._copies, self._succession, self._device.fd)
             self._passthrough = found
             found.attach(self._handlers)
             if taken is None:
