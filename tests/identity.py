@@ -69,6 +69,7 @@ class IdentityServer:
         self.silent = False  # connections are closed without an answer
         self.plain = False  # a service that knows no hardening mode
         self.role = ROLE  # "" for an instance without one
+        self.region = "cn-hangzhou"  # of the instance
         self.keys = {"LTAI5tBase": "base-secret"}  # of who may assume the role
         self.asked: list[Asked] = []
         self.issued: list[Issue] = []
@@ -136,6 +137,8 @@ class IdentityServer:
             return self._token(asked)
         if not self.plain and asked.headers.get("x-aliyun-ecs-metadata-token") not in self._tokens:
             return 403, "the hardening mode is on"
+        if asked.path == "/latest/meta-data/region-id":
+            return 200, self.region
         if not asked.path.startswith(_ROLES) or not self.role:
             return 404, "not found"
         name = asked.path.removeprefix(_ROLES)
