@@ -76,6 +76,8 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     collect_rarely()
     with answering_signals({"in hand": watchdog.lines, "counters": status.lines}), watchdog.alone():
         trio.run(lifecycle.run, announce)
+    if kept is not None and lifecycle.left:
+        kept.see_off()
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
     if not lifecycle.left:
         registry.remove(record)
