@@ -153,7 +153,7 @@ def test_a_thousand_open_files_and_64_readers_in_512_mib(plain_shop: Workshop, r
 @pytest.mark.timeout(3600)
 def test_a_hundred_thousand_folders_are_walked_without_growth(plain_shop: Workshop) -> None:
     """The kernel forgets all names after each walk. The first one fills what is kept of each folder; then nothing is added."""
-    plain_shop.server.store.put_many(BUCKET, [b"%03d/%03d/file" % divmod(number, 1000) for number in range(100_000)], b"x")
+    plain_shop.server.store.put_many(BUCKET, [b"%03d/%03d/" % divmod(number, 1000) for number in range(100_000)], b"")
     with (
         memory_cgroup(4096 * MIB) as cgroup,  # of the walks, so that what the kernel keeps for them can be taken back
         plain_shop.mounted("-o", "metadata_ttl=inf") as mount,
