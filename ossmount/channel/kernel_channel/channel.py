@@ -147,6 +147,9 @@ class KernelChannel:
     async def known(self, nodes: Sequence[int]) -> Collection[int]:
         return await self._notifier.known(nodes)
 
+    async def caught_up(self) -> None:
+        await self._notifier.caught_up()
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}
         if self._mounted is not None:

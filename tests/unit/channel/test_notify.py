@@ -156,6 +156,34 @@ def test_what_is_held_goes_after_a_second_though_nothing_was_told() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_who_tells_of_very_many_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "CAPACITY", 4)
+
+    async def main() -> None:
+        notifier = Notifier()
+        await notifier.caught_up()
+        for name in (b"a", b"b", b"c"):
+            notifier.invalidate_entry(1, name)
+        ours, theirs = await stream_pair()
+        going_on: list[int] = []
+
+        async def tell() -> None:
+            await notifier.caught_up()
+            going_on.append(len(notifier.entries.queue))
+
+        with trio.fail_after(60):
+            async with ours, theirs, trio.open_nursery() as nursery:
+                nursery.start_soon(tell)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not going_on
+                nursery.start_soon(notifier.entries.send, ours)
+                await trio.testing.wait_all_tasks_blocked()
+                assert going_on == [0]
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 def test_what_the_process_had_when_it_died_is_not_waited_for() -> None:
     async def main() -> None:
         lane = Lane("names")
