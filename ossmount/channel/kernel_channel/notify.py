@@ -97,10 +97,8 @@ class Lane:
 
     def put(self, message: bytes, told: Told | None = None) -> None:
         """`told` is called with the errno of this notification, unless the connection ends before."""
-        if message in self.queue:
-            # once more and last: what it tells of changed again, perhaps after what was queued in between
-            self.queue.move_to_end(message)
-            self.queue[message] = told
+        if message in self.queue:  # and stays where it is: hold() counts on that
+            self.queue[message] = told or self.queue[message]
             return
         if len(self.queue) >= CAPACITY:
             if self.lost == 0:

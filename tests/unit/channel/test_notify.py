@@ -23,12 +23,22 @@ def test_the_messages_are_the_kernels_structs() -> None:
     assert protocol.NOTIFY_INVAL_INODE_OUT.unpack_from(message, 16) == (9, 0, 0)
 
 
-def test_the_same_news_is_queued_once_and_last() -> None:
-    lane = Lane("names")
-    for message in (b"a", b"b", b"a"):
-        lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
-    assert lane.queued == 2
+def test_the_same_news_is_queued_once_and_who_waits_for_it_waits_no_longer_and_no_shorter() -> None:
+    async def main() -> None:
+        lane = Lane("names")
+        told: list[str] = []
+        lane.put(b"a")
+        lane.hold(lambda: told.append("a"))
+        lane.put(b"b")
+        lane.hold(lambda: told.append("b"))
+        lane.put(b"a")
+        assert (list(lane.queue), lane.queued) == ([b"a", b"b"], 2)
+        for news in (b"a", b"b"):
+            assert lane._take() == news
+            lane._confirm(struct.pack("=i", 0))
+            assert told[-1].encode() == news
+
+    trio.run(main)
 
 
 def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -36,7 +46,7 @@ def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog:
     lane = Lane("names")
     for message in (b"a", b"b", b"c", b"d", b"a"):
         lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
+    assert list(lane.queue) == [b"a", b"b"]
     assert lane.lost == 2
     assert caplog.text.count("lost") == 1
 
