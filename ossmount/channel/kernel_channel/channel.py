@@ -229,7 +229,7 @@ class KernelChannel:
         self._read_ahead = await set_read_ahead(self._mounted.mountpoint, self._config.read_ahead_kb, self._succession)
         self._handlers = self._make_handlers(self._device, agreement)
         if Init.PASSTHROUGH in agreement.flags and self._copies is not None:
-            found = passthrough.begin(self._operations, self._copies, self._succession, self._device.fd)
+            found = passthrough.begin(self._config, self._operations, self._copies, self._succession, self._device.fd)
             self._passthrough = found
             found.attach(self._handlers)
             if taken is None:
@@ -327,12 +327,13 @@ class KernelChannel:
         buckets, seconds = observed.buckets, observed.seconds
         wait_briefly = ShortWait(fd, receive)
         turn_ends = began = 0.0
+        asker = 0
         while True:
             size = receive(fd)
             if size is None:
                 # what is in hand is answered by other tasks, which need the event loop
                 if turn_ends and not tasks and not reads:
-                    size = wait_briefly()
+                    size = wait_briefly(asker)
                 began = 0.0
                 if size is None:
                     await trio.lowlevel.wait_readable(fd)
@@ -346,7 +347,7 @@ class KernelChannel:
             if not began:
                 began = time.monotonic()
             pended = observed.pended
-            length, opcode, unique, node, _uid, _gid, _pid, extensions, _ = unpack(buffer)
+            length, opcode, unique, node, _uid, _gid, asker, extensions, _ = unpack(buffer)
             if opcode >= known:
                 opcode = 0
             counts[opcode] += 1
