@@ -266,7 +266,9 @@ class Refresher:
             or info is None
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
-            await self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
+            await self._take(
+                await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked))
+            )
         # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
         if (self._tree.children(directory, stored).file is None) == (info is None):
             self._headed[directory, stored] = (asked, info is not None)
