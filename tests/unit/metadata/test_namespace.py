@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -492,7 +493,7 @@ def test_refresh_of_a_large_directory_goes_no_faster_than_the_kernel_is_told(
     async def main() -> None:
         lister = FakeLister(keys)
         ttl = math.inf
-        timeouts = {"attr_ttl": ttl, "entry_ttl": ttl, "negative_ttl": ttl}
+        timeouts: dict[str, Any] = {"attr_ttl": ttl, "entry_ttl": ttl, "negative_ttl": ttl}
         async with running(lister, tmp_path, on_change=note, caught_up=caught_up, **timeouts) as namespace:
             before = await walk(namespace)
             for key in keys:
