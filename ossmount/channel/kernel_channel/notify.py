@@ -291,25 +291,26 @@ class Notifier:
         """Runs the process, from the first notification on and again whenever it was killed, until cancelled."""
         await self._wanted.wait()
         while True:
-            await self._run_once(fd)
-            if self.process is not None:
+            try:
+                await self._run_once(fd)
+            except OSError as failure:
+                log.warning("the notification process cannot be started: %s", failure.strerror)
+            else:
+                assert self.process is not None
                 await self.process.wait()
-            log.warning("the notification process ended; it is started again")
+                log.warning("the notification process ended; it is started again")
             for lane in self.lanes:
                 lane.give_up_sent()
             await trio.sleep(RESTART)
 
     async def _run_once(self, fd: int) -> None:
-        """Returns when the process has ended."""
+        """Returns when the process has ended. Raises OSError when it cannot be started."""
         pairs = [socket.socketpair() for _ in self.lanes]
         lifeline, ours = os.pipe()
         try:
-            device = self._device(fd)
-            self._guard = self._guard or os.pipe()
             try:
-                await self._start(device, lifeline, [theirs for _, theirs in pairs])
+                await self._start(fd, lifeline, [theirs for _, theirs in pairs])
             finally:
-                os.close(device)
                 os.close(lifeline)
                 for _, theirs in pairs:
                     theirs.close()
@@ -350,21 +351,25 @@ class Notifier:
         self._lent = True
         self._borrower.lend(device, os.dup(self._guard[1]))
 
-    async def _start(self, device: int, lifeline: int, lanes: list[socket.socket]) -> None:
-        assert self._guard is not None
+    async def _start(self, fd: int, lifeline: int, lanes: list[socket.socket]) -> None:
+        self._guard = self._guard or os.pipe()
+        device = self._device(fd)
         numbers = [device, lifeline, self._guard[0], self._alive, *(lane.fileno() for lane in lanes)]
         program = str(Path(__file__).with_name("notify_process.py"))
         command = [sys.executable, "-I", "-S", program, *map(str, numbers)]
         for lane in lanes:
             lane.setblocking(True)
-        self.process = await trio.lowlevel.open_process(
-            command,
-            pass_fds=[number for number in numbers if number >= 0],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=bare_environment(),
-            start_new_session=True,  # Ctrl-C is for the daemon, which ends this process by closing the lifeline
-        )
+        try:
+            self.process = await trio.lowlevel.open_process(
+                command,
+                pass_fds=[number for number in numbers if number >= 0],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=bare_environment(),
+                start_new_session=True,  # Ctrl-C is for the daemon, which ends this process by closing the lifeline
+            )
+        finally:
+            os.close(device)
 
     async def end(self) -> None:
         """Waits a while for the process, which ends by itself; to be called after run() and after the device was closed."""

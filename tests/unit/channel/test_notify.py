@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
+from typing import Any
 
 import pytest
 import trio
@@ -132,6 +134,39 @@ def test_who_cannot_be_asked_may_know_them_all() -> None:
         assert known == [{1, 2}]
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = trio.lowlevel.open_process
+    left = [2]
+
+    async def fail_twice(*words: Any, **more: Any) -> trio.Process:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await real(*words, **more)
+
+    monkeypatch.setattr(notify, "RESTART", 0.01)
+    monkeypatch.setattr(trio.lowlevel, "open_process", fail_twice)
+
+    async def main() -> None:
+        notifier = Notifier()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with open(os.devnull, "wb") as device, trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                notifier.invalidate_entry(1, b"name")
+                nursery.start_soon(notifier.run, device.fileno())
+                while notifier.entries.behind:
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            await notifier.end()
+        assert notifier.entries.lost == 0
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    trio.run(main)
+    assert caplog.text.count("cannot be started") == 2
 
 
 async def read_exactly(stream: trio.SocketStream, size: int) -> bytes:
