@@ -66,15 +66,11 @@ class ControlServer:
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serves until it is cancelled, then removes the socket."""
-        listener = self._listen()
+        listener = trio.SocketListener(self._listen())
         try:
             started()
-            async with trio.open_nursery() as nursery:
-                while True:
-                    connection, _ = await listener.accept()
-                    nursery.start_soon(self._converse, trio.SocketStream(connection))
+            await trio.serve_listeners(self._converse, [listener])  # which waits while there are no descriptors left
         finally:
-            listener.close()
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
 

@@ -87,6 +87,7 @@ class Lane:
         self.lost = 0
         self.failed = 0
         self._wake = trio.Event()
+        self._room = trio.Event()
         self._held: deque[tuple[int, float, Callable[[], None]]] = deque()
         self._held_wake = trio.Event()
         self._asked: deque[tuple[int, Told]] = deque()  # who is to be told the verdict, by its number
@@ -96,10 +97,8 @@ class Lane:
 
     def put(self, message: bytes, told: Told | None = None) -> None:
         """`told` is called with the errno of this notification, unless the connection ends before."""
-        if message in self.queue:
-            # once more and last: what it tells of changed again, perhaps after what was queued in between
-            self.queue.move_to_end(message)
-            self.queue[message] = told
+        if message in self.queue:  # and stays where it is: hold() counts on that
+            self.queue[message] = told or self.queue[message]
             return
         if len(self.queue) >= CAPACITY:
             if self.lost == 0:
@@ -115,6 +114,12 @@ class Lane:
     @property
     def behind(self) -> bool:
         return self.confirmed < self.queued
+
+    async def room(self) -> None:
+        """Returns once less than half of the queue is in use."""
+        while len(self.queue) > CAPACITY // 2:
+            self._room = trio.Event()
+            await self._room.wait()
 
     def hold(self, action: Callable[[], None]) -> None:
         """Calls action once all that was put so far is confirmed, or after PATIENCE."""
@@ -141,6 +146,8 @@ class Lane:
                 await self._wake.wait()
             count = min(len(self.queue), IN_FLIGHT - (self.sent - self.confirmed))
             batch = b"".join(self._take() for _ in range(count))
+            if len(self.queue) <= CAPACITY // 2:
+                self._room.set()
             try:
                 await stream.send_all(batch)
             except trio.BrokenResourceError:
@@ -241,6 +248,10 @@ class Notifier:
         with trio.move_on_after(ANSWER if left else 0):
             await answered.wait()
         return set(nodes) - unknown
+
+    async def caught_up(self) -> None:
+        for lane in self.lanes:
+            await lane.room()
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device, as soon as the process runs: it frees a borrower that waits in the kernel when the daemon is gone."""

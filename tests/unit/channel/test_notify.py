@@ -23,12 +23,22 @@ def test_the_messages_are_the_kernels_structs() -> None:
     assert protocol.NOTIFY_INVAL_INODE_OUT.unpack_from(message, 16) == (9, 0, 0)
 
 
-def test_the_same_news_is_queued_once_and_last() -> None:
-    lane = Lane("names")
-    for message in (b"a", b"b", b"a"):
-        lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
-    assert lane.queued == 2
+def test_the_same_news_is_queued_once_and_who_waits_for_it_waits_no_longer_and_no_shorter() -> None:
+    async def main() -> None:
+        lane = Lane("names")
+        told: list[str] = []
+        lane.put(b"a")
+        lane.hold(lambda: told.append("a"))
+        lane.put(b"b")
+        lane.hold(lambda: told.append("b"))
+        lane.put(b"a")
+        assert (list(lane.queue), lane.queued) == ([b"a", b"b"], 2)
+        for news in (b"a", b"b"):
+            assert lane._take() == news
+            lane._confirm(struct.pack("=i", 0))
+            assert told[-1].encode() == news
+
+    trio.run(main)
 
 
 def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -36,7 +46,7 @@ def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog:
     lane = Lane("names")
     for message in (b"a", b"b", b"c", b"d", b"a"):
         lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
+    assert list(lane.queue) == [b"a", b"b"]
     assert lane.lost == 2
     assert caplog.text.count("lost") == 1
 
@@ -154,6 +164,34 @@ def test_what_is_held_goes_after_a_second_though_nothing_was_told() -> None:
         assert done[2] == pytest.approx(begin + notify.PATIENCE)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_tells_of_very_many_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "CAPACITY", 4)
+
+    async def main() -> None:
+        notifier = Notifier()
+        await notifier.caught_up()
+        for name in (b"a", b"b", b"c"):
+            notifier.invalidate_entry(1, name)
+        ours, theirs = await stream_pair()
+        going_on: list[int] = []
+
+        async def tell() -> None:
+            await notifier.caught_up()
+            going_on.append(len(notifier.entries.queue))
+
+        with trio.fail_after(60):
+            async with ours, theirs, trio.open_nursery() as nursery:
+                nursery.start_soon(tell)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not going_on
+                nursery.start_soon(notifier.entries.send, ours)
+                await trio.testing.wait_all_tasks_blocked()
+                assert going_on == [0]
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_what_the_process_had_when_it_died_is_not_waited_for() -> None:

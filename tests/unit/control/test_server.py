@@ -1,7 +1,11 @@
+import contextlib
+import errno
 import json
 import logging
+import os
+import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +126,40 @@ def test_clients_that_go_away_or_talk_too_long_disturb_nobody(tmp_path: Path, ca
                 while True:
                     await stream.send_all(b"x" * 65536)
         assert "heard" in await asked(path, "echo")
+
+    serve(path, use)
+
+
+@contextlib.contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with pytest.raises(OSError) as full:
+            while True:
+                taken.append(os.dup(0))
+        assert full.value.errno == errno.EMFILE
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_a_client_waits_while_there_are_no_descriptors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            with address(path) as where:
+                client.connect(where)
+            client.sendall(b'{"command": "echo"}\n')
+            with no_descriptors_left():
+                while "Too many open files" not in caplog.text:
+                    await trio.sleep(0.01)
+            client.settimeout(LIMIT)
+            assert b"heard" in await trio.to_thread.run_sync(client.recv, 1 << 16)
 
     serve(path, use)
 
