@@ -244,12 +244,11 @@ class Keeper:
         self._deaths += 1
         self._died = True
         log(f"daemon {daemon.pid} {daemon.why or how}{'' if daemon.serving else ', before it served'}", "ERROR")
-        if not daemon.serving:
-            self._tries += 1
-            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
+        self._tries += not daemon.serving
         if self._coming is not None:
             self._replace()
         else:
+            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
             self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
 
     def _try_again(self, why: str) -> None:
