@@ -177,7 +177,6 @@ def test_a_server_that_is_frozen_for_90_seconds(plain_shop: Workshop) -> None:
             assert find_mount(str(world.path)) is None
 
 
-
 @pytest.mark.stress
 @pytest.mark.parametrize("how", ["cable", "address"])
 def test_a_network_that_is_torn_away(plain_shop: Workshop, how: str) -> None:
