@@ -58,9 +58,9 @@ class Disk:
         finally:
             deadline = time.monotonic() + LIMIT
             while left := (group / "cgroup.procs").read_text().split():
-                for pid in left:
+                for one in left:
                     with contextlib.suppress(ProcessLookupError):
-                        (top / "cgroup.procs").write_text(pid)
+                        (top / "cgroup.procs").write_text(one)
                 if time.monotonic() > deadline:
                     raise AssertionError(f"processes cannot leave {group}: {left}")
             group.rmdir()

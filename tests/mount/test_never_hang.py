@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def mounted(
 
 def test_a_server_that_is_frozen(plain_shop: Workshop) -> None:
     with server(plain_shop.folder / "frozen", (), "127.0.0.1") as (pid, url):
-        freeze, thaw = (lambda number=number: os.kill(pid, number) for number in (signal.SIGSTOP, signal.SIGCONT))
+        freeze, thaw = partial(os.kill, pid, signal.SIGSTOP), partial(os.kill, pid, signal.SIGCONT)
         with mounted(plain_shop, url, (), freeze, thaw) as world:
             check(world)
             assert find_mount(str(world.path)) is None
@@ -156,7 +157,7 @@ def test_a_server_that_is_frozen_for_90_seconds(plain_shop: Workshop) -> None:
     """Longer than the deadline, and than the keeper waits for a daemon: the same daemon serves behind it."""
     deadline = 30
     with server(plain_shop.folder / "frozen", (), "127.0.0.1") as (pid, url):
-        freeze, thaw = (lambda number=number: os.kill(pid, number) for number in (signal.SIGSTOP, signal.SIGCONT))
+        freeze, thaw = partial(os.kill, pid, signal.SIGSTOP), partial(os.kill, pid, signal.SIGCONT)
         with mounted(plain_shop, url, (), freeze, thaw, deadline) as world:
             before = json.loads(world.run("status", str(world.path), "--json").stdout)["pids"]
             with world.reader() as reader, world.reader() as killed:
