@@ -34,7 +34,6 @@ from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
 from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
-from ossmount.data.disk.cache import DiskCache
 from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
@@ -79,7 +78,11 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
-    disk = None if disk_config is None else DiskCache(checked, slab, disk_config._replace(copies=depth > 0))
+    disk = None
+    if disk_config is not None:
+        from ossmount.data.disk.cache import DiskCache  # 10 ms, for mounts that have one
+
+        disk = DiskCache(checked, slab, disk_config._replace(copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
