@@ -31,7 +31,7 @@ fi
 
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 echo "Installing Python packages into $VENV"
-"$VENV/bin/python" -m pip install -q --disable-pip-version-check -e '.[test,check,docs]'
+"$VENV/bin/python" -m pip install -q --disable-pip-version-check -e '.[sdk,test,check,docs]'
 # pip compiles what it installs, but not a checkout, and PYTHONDONTWRITEBYTECODE would have each command compile it anew
 "$VENV/bin/python" -m compileall -q ossmount
 touch "$VENV/.ready"

@@ -139,6 +139,8 @@ def test_when_there_are_none_the_message_says_what_was_tried_and_why_not(config:
         f"  file: {tmp_path}/mnt/credentials does not exist",
         f"  profile: {tmp_path}/.aliyun/config.json does not exist",
         f"  ossutil: {tmp_path}/.ossutilconfig does not exist",
+        "  sdk: ALIBABA_CLOUD_CREDENTIALS_URI and ALIBABA_CLOUD_CREDENTIALS_FILE are not set, "
+        f"{tmp_path}/.alibabacloud/credentials.ini does not exist",
         "  ecs: a RAM role is not attached to this ECS instance (HTTP 404)",
     ]
     with pytest.raises(CredentialsError, match="no credentials from ecs: ALIBABA_CLOUD_ECS_METADATA_DISABLED is set"):
