@@ -179,7 +179,7 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
-            self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
+            self._mounted = self._mounted or mounts.topmost(self._plan.mountpoint)[1]
             if self._coming is None:  # else a restart is waited for
                 self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
@@ -393,5 +393,6 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, self._mounting)
+            take_away = None if self._mounting is None else self._mounting.take_away
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, take_away)
         self._exit_code = code
