@@ -22,6 +22,7 @@ import trio
 
 from ossmount.channel.mounting import find_mount
 from ossmount.emulator.server import EmulatedServer
+from tests.options import deaf
 
 LIMIT = 60.0  # seconds, against hanging only
 NOBODY = 65534
@@ -41,6 +42,11 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 def command(arguments: Sequence[str], python: str = sys.executable) -> list[str]:
     """Signals as a terminal starts programs with, whatever the tests were started with."""
     return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", python, "-m", "ossmount", *arguments]
+
+
+def python_path(*folders: str) -> str:
+    """PYTHONPATH of these folders; before them the one that makes ossmount deaf to an option, where there is one."""
+    return os.pathsep.join(filter(None, (os.environ.get(deaf.VARIABLE), *folders)))
 
 
 def as_nobody(words: Sequence[str], *, readable: bool = False) -> list[str]:
@@ -109,7 +115,7 @@ class Workshop:
         kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
         self.environment = {
             **kept,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(str(ROOT)),
             "OSS_ACCESS_KEY_ID": "test-id",
             "OSS_ACCESS_KEY_SECRET": "test-secret",
             "OSSMOUNT_ENDPOINT": self.server.url,
@@ -282,7 +288,7 @@ def for_everybody(shop: Workshop) -> Iterator[None]:
             (shop.folder / name).mkdir()
             subprocess.run(["mount", "--bind", "-o", "ro", source, str(shop.folder / name)], check=True)
             bound.append(shop.folder / name)
-        shop.environment["PYTHONPATH"] = f"{shop.folder}/checkout{os.pathsep}{shop.folder}/packages"
+        shop.environment["PYTHONPATH"] = python_path(f"{shop.folder}/checkout", f"{shop.folder}/packages")
         shop.environment["LD_LIBRARY_PATH"] = f"{shop.folder}/python/lib"
         shop.python = str(shop.folder / "python" / os.path.relpath(os.path.realpath(sys.executable), sys.base_prefix))
         yield

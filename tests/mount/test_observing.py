@@ -94,6 +94,7 @@ def test_credentials_that_expired(plain_shop: Workshop) -> None:
         assert "health    OSS refuses the credentials." in text and "EACCES" in text
 
 
+@pytest.mark.option("memory_limit")
 def test_too_little_memory_for_many_readers(plain_shop: Workshop) -> None:
     data = os.urandom(6 << 20)
     for number in range(16):
