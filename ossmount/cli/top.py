@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     watch = Watch(lambda: numbers(record, before=True))
     if arguments.once:
         size = shutil.get_terminal_size((100, 40))
-        print("\n".join(screen(watch.looks, prices, size.columns)) if not arguments.json else _line(watch.looks))
+        print("\n".join(screen(watch.looks, prices, size.columns)) if not arguments.json else _line(watch.looks, prices))
         return ExitCode.OK
     if arguments.json:
-        return _stream(watch, interval)
+        return _stream(watch, interval, prices)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandError(ExitCode.USAGE, "this is no terminal: give --once for one screen or --json for a stream")
     return _live(watch, interval, prices, record)
@@ -109,15 +109,19 @@ def screen(looks: Looks, prices: Prices, width: int, problem: str = "") -> list[
     return [line[: max(1, width)] for line in lines]
 
 
-def _line(looks: Looks) -> str:
-    return json.dumps({"time": round(time.time(), 3), **summary.as_numbers(looks)})
+def _line(looks: Looks, prices: Prices) -> str:
+    return json.dumps({"time": round(time.time(), 3), **summary.as_numbers(looks, prices)})
 
 
-def _stream(watch: Watch, interval: float) -> int:
+def _stream(watch: Watch, interval: float, prices: Prices) -> int:
     while True:
         time.sleep(interval)
         watch.step()
-        print(json.dumps({"time": round(time.time(), 3), "problem": watch.problem}) if watch.problem else _line(watch.looks))
+        print(
+            json.dumps({"time": round(time.time(), 3), "problem": watch.problem})
+            if watch.problem
+            else _line(watch.looks, prices)
+        )
         sys.stdout.flush()
 
 

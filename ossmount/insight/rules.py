@@ -22,6 +22,7 @@ RULES: tuple[Rule, ...] = (
     trouble.slow_disk,
     trouble.little_memory,
     trouble.cpu_bound,
+    slowness.cache_too_small,
     slowness.metadata_expires,
     slowness.names_unknown,
     slowness.no_connections,

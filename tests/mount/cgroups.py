@@ -1,4 +1,4 @@
-"""A cgroup of its own with a memory limit, version 1 or 2, for the processes of one test."""
+"""A cgroup of its own with a limit of memory or CPU, version 1 or 2, for the processes of one test."""
 
 from __future__ import annotations
 
@@ -60,6 +60,29 @@ def memory_cgroup(limit: int) -> Iterator[MemoryCgroup]:
         if not _is_found(made):
             pytest.skip("in this container cgroups have other names than where they are mounted")
         yield made
+    finally:
+        _remove(path)
+
+
+@contextlib.contextmanager
+def cpu_cgroup(cpus: float) -> Iterator[Path]:
+    """The folder of a cgroup that may use so many CPUs. Skips the test where none can be made, as memory_cgroup()."""
+    name = f"ossmount-test-{os.getpid()}-{time.monotonic_ns()}"
+    first = _TOP / "cpu"
+    path = first / name if first.is_dir() else _TOP / name
+    try:
+        path.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error.strerror}")
+    try:
+        quota = int(cpus * 100_000)
+        if (path / "cpu.cfs_quota_us").exists():
+            (path / "cpu.cfs_quota_us").write_text(str(quota))
+        elif (path / "cpu.max").exists():
+            (path / "cpu.max").write_text(f"{quota} 100000")
+        else:
+            pytest.skip("the cpu controller is not there")
+        yield path
     finally:
         _remove(path)
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,24 @@ class Workshop:
                     if pid:
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
+
+
+def fill(shop: Workshop, files: int, size: int = 20_000) -> None:
+    """So many files of so many bytes, in a folder "files"."""
+    data = os.urandom(size)
+    for number in range(files):
+        shop.server.store.put(BUCKET, b"files/%04d" % number, data)
+
+
+def read_all(mount: Mount, readers: int = 8) -> None:
+    """Reads each of them once; failures of reads are not ours to judge."""
+
+    def read(path: Path) -> None:
+        with contextlib.suppress(OSError):
+            path.read_bytes()
+
+    with ThreadPoolExecutor(readers) as pool:
+        list(pool.map(read, sorted((mount.path / "files").iterdir())))
 
 
 @contextlib.contextmanager

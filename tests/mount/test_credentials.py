@@ -105,7 +105,14 @@ def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> N
         assert "base-secret" not in shown and OIDC_TOKEN not in shown
 
 
-@pytest.mark.option("credentials_from", "ram_role_name")
+@pytest.mark.option("credentials_from")
+def test_the_named_place_goes_before_others_that_have_credentials(shop: Workshop, identity: IdentityServer) -> None:
+    with shop.mounted("--credentials-from", "ecs", "--ecs-metadata-endpoint", identity.url) as mount:
+        read(mount, 1)
+        assert facts(mount)["provider"] == f"ecs (role {ROLE})"
+
+
+@pytest.mark.option("ram_role_name")
 def test_the_named_source_and_role_go_before_what_is_found(shop: Workshop, identity: IdentityServer) -> None:
     """The environment has good keys as well, and the metadata service would tell the role's name."""
     with shop.mounted(*ecs(identity)) as mount:

@@ -20,6 +20,7 @@ from ossmount.exit_codes import ExitCode
 from tests.mount.support import BUCKET, Mount, Workshop, eventually
 
 MIB = 1 << 20
+MANY = 120  # requests, from which on the mount knows how long 99 of 100 take
 
 
 def usual_piece(shop: Workshop, *arguments: str) -> int:
@@ -125,13 +126,13 @@ def test_without_pieces_ahead_nothing_is_fetched_ahead(plain_shop: Workshop) -> 
 
 @pytest.mark.option("hedge_above")
 def test_with_hedging_off_a_late_request_is_made_once(plain_shop: Workshop) -> None:
-    for number in range(60):
-        plain_shop.server.store.put(BUCKET, b"quick/%02d" % number, b"q")
+    for number in range(MANY):
+        plain_shop.server.store.put(BUCKET, b"quick/%03d" % number, b"q")
     plain_shop.server.store.put(BUCKET, b"late", b"l")
     plain_shop.server.faults.add(Fault(operations=("GetObject",), keys="late", latency=3.0))
     with plain_shop.mounted("--hedge-above", "inf", "-o", "readahead_count=0") as mount:
-        for number in range(60):
-            assert (mount.path / f"quick/{number:02}").read_bytes() == b"q"
+        for number in range(MANY):
+            assert (mount.path / f"quick/{number:03}").read_bytes() == b"q"
         assert (mount.path / "late").read_bytes() == b"l"
         assert mount.status()["facts"]["fetch"]["hedged"] == 0
     assert plain_shop.server.requests.count("GET", b"late") == 1

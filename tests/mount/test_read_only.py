@@ -285,7 +285,7 @@ def test_a_replaced_object_is_stale_for_who_has_it_open_and_new_for_who_opens_it
         assert after.st_size == len(new) and after.st_ino != before
 
 
-@pytest.mark.option("attr_timeout", "negative_timeout")
+@pytest.mark.option("negative_timeout")
 def test_without_timeouts_every_change_is_seen_at_once(shop: Workshop) -> None:
     store = shop.server.store
     store.put(BUCKET, b"folder/file", b"first")
@@ -303,6 +303,17 @@ def test_without_timeouts_every_change_is_seen_at_once(shop: Workshop) -> None:
         store.delete(BUCKET, b"folder/other")
         assert not (mount.path / "folder/other").exists()
         assert os.listdir(mount.path / "folder") == ["file"]
+
+
+@pytest.mark.option("attr_timeout")
+def test_attributes_may_be_believed_for_a_shorter_time_than_names(shop: Workshop) -> None:
+    shop.server.store.put(BUCKET, b"folder/file", b"first")
+    with shop.mounted("-o", "attr_timeout=0,entry_timeout=1h") as mount:
+        path = mount.path / "folder/file"
+        for size in range(1, 4):
+            shop.server.store.put(BUCKET, b"folder/file", b"x" * size)
+            assert path.stat().st_size == size
+            assert path.read_bytes() == b"x" * size
 
 
 @pytest.mark.option("entry_timeout")
