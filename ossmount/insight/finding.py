@@ -34,5 +34,7 @@ def cache_overflows(looks: Looks) -> bool:
 
 
 def waiting_of(looks: Looks) -> float:
-    """The share of READs whose bytes were not in memory."""
-    return looks.share(looks.grown("facts.data.misses", "facts.data.joined"), looks.grown("facts.data.hits"))
+    """The share of READs that waited for OSS: their bytes were neither in memory nor in the cache on disk."""
+    late = looks.share(looks.grown("facts.data.misses", "facts.data.joined"), looks.grown("facts.data.hits"))
+    on_disk = looks.share(looks.grown("facts.disk.hits"), looks.grown("facts.disk.misses", "facts.disk.bypassed"))
+    return late * (1 - on_disk)

@@ -138,7 +138,7 @@ def slow_transfer(looks: Looks) -> Finding | None:
 def window_too_small(looks: Looks) -> Finding | None:
     first = quantile(looks.durations("facts.fetch.durations.first_byte"), 0.5)
     ahead, joined = looks.grown("facts.data.fetched_ahead"), looks.grown("facts.data.joined")
-    if first is None or ahead < FEW or joined < 0.5 * reads_of(looks):
+    if first is None or ahead < FEW or joined < 0.5 * reads_of(looks) or waiting_of(looks) < 0.2:
         return None
     try:
         window = SIZE.parse(str(looks.now("options.readahead_size.value"))) * int(looks.now("options.readahead_count.value"))

@@ -174,6 +174,13 @@ def test_a_healthy_mount_has_nothing_wrong() -> None:
     assert "24,000 READs in 60 s" in only.evidence[0]
 
 
+def test_reads_that_the_disk_answers_do_not_wait_for_a_slow_store() -> None:
+    slow = {"facts__data__hits": 100, "facts__fetch__durations": {"first_byte": took(*[0.4] * 9), "get": took(*[0.4] * 9)}}
+    assert findings(look(slow))[0].name == "slow_store"
+    (only,) = findings(look({**slow, "facts__disk__hits": 3900, "facts__disk__misses": 30}))
+    assert only.name == "fine"
+
+
 def test_a_mount_that_nobody_reads_has_nothing_wrong() -> None:
     idle = Looks(recorded(), recorded(uptime=1000.0))
     (only,) = findings(idle)
