@@ -88,6 +88,9 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     async def known(nodes: Sequence[int]) -> Collection[int]:
         return await channel.known(nodes)
 
+    async def caught_up() -> None:
+        await channel.caught_up()
+
     # what follows a daemon that died has it in its store, and the file may be gone
     taken = None if kept is not None and kept.follows_a_death else _snapshot(source, settings, credentials)
     namespace = TreeNamespace(
@@ -98,6 +101,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         on_change=on_change,
         snapshot=taken,
         known=known,
+        caught_up=caught_up,
     )
     at_once = None if disk is None else disk.at_once
     data = data_config(settings, slab.size)
@@ -311,7 +315,14 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
-    return DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
+    slow_after = min(DiskConfig.slow_after, settings[options.TIMEOUT] / 3)  # then OSS is asked, while somebody still waits
+    return DiskConfig(
+        directories,
+        store_name(source, several=several),
+        size or 0,
+        settings[options.CACHE_FREE_SPACE],
+        slow_after=slow_after,
+    )
 
 
 def store_name(source: SourceConfig, *, several: bool = False) -> str:

@@ -37,6 +37,15 @@ class Change(NamedTuple):
     told: bool  # the directory's listing as it was known before is no longer true
 
 
+class Forgotten(NamedTuple):
+    """What of a directory must be asked again."""
+
+    changes: list[Change]
+    names: list[tuple[bytes, bool]]  # stored name, and whether it is the directory's side
+    directories: list[int]  # the ids of those among them
+    rest: bytes | None  # where to go on; None: that was all
+
+
 class Lookup(NamedTuple):
     """Both sides of a stored name."""
 
@@ -208,17 +217,23 @@ class Transaction:
         self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [change]
 
-    def forget_directory(self, number: int) -> tuple[list[Change], list[tuple[bytes, bool]], list[int]]:
-        """Everything in a directory must be asked again; the ids stay. Also returns its names and its directories' ids."""
-        rows = list(read_range(self._txn, self._db, number, b""))
+    def forget_directory(self, number: int, start: bytes, most: int) -> Forgotten:
+        """Everything in a directory must be asked again; the ids stay. Some `most` names, from the `rest` of the last call
+        on (b"" at first)."""
+        rows = list(islice(read_range(self._txn, self._db, number, start), most + 1))
+        rest: bytes | None = None
+        if len(rows) > most:
+            name, directory, _ = rows.pop()
+            rest = records.child_key(number, name, directory).removeprefix(records.pack_id(number))
         for name, directory, child in rows:
             if directory or child.link_etag:  # of the others only the coverage says when they were seen
                 unseen = records.pack_child(child._replace(validated=0.0))
                 self._txn.put(records.child_key(number, name, directory), unseen, db=self._db.children)
-        self._put_coverage(number, Coverage())
+        if not start:
+            self._put_coverage(number, Coverage())
         names = [(name, directory) for name, directory, _ in rows]
         change = Change(number, [name for name, _ in names], [], False)
-        return [change], names, [child.id for _, directory, child in rows if directory]
+        return Forgotten([change], names, [child.id for _, directory, child in rows if directory], rest)
 
     def forget_name(self, parent: int, name: bytes) -> list[Change]:
         """An object must be asked for again; its id stays until it turns out to be another."""

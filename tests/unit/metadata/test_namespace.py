@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -471,6 +472,37 @@ def test_refresh(tmp_path: Path, path: bytes, count: int) -> None:
             assert after[b"d"].node == before[b"d"].node
             if count:
                 assert b"x" in [name for _, name in news]
+
+    run(main)
+
+
+def test_refresh_of_a_large_directory_goes_no_faster_than_the_kernel_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ossmount.metadata.namespace._NAMES", 3)
+    keys = [b"a", b"b", b"c", b"c/x", b"d", b"e", b"f", b"f/y"]
+    told: list[set[bytes]] = [set()]  # between one wait and the next
+
+    def note(_: int, names: Sequence[tuple[int, bytes]]) -> None:
+        told[-1].update(name for _, name in names)
+
+    async def caught_up() -> None:
+        await trio.lowlevel.checkpoint()
+        told.append(set())
+
+    async def main() -> None:
+        lister = FakeLister(keys)
+        ttl = math.inf
+        timeouts: dict[str, Any] = {"attr_ttl": ttl, "entry_ttl": ttl, "negative_ttl": ttl}
+        async with running(lister, tmp_path, on_change=note, caught_up=caught_up, **timeouts) as namespace:
+            before = await walk(namespace)
+            for key in keys:
+                lister.put(key, b"new")
+            assert await namespace.refresh() == len(keys) + 2
+            # "c" and "f" stand for a folder and an object, each told of by both its names
+            assert [len(names & {b"a", b"b", b"c", b"d", b"e", b"f"}) for names in told] == [3, 3, 1, 0, 0, 0]
+            after = await walk(namespace)
+            assert all(after[path].node != node.node for path, node in before.items() if node.node.kind is Kind.FILE)
 
     run(main)
 
