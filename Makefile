@@ -25,7 +25,8 @@ demo-keep: setup  ## the same, and leaves it mounted for playing
 	@exec $(BIN)/python -m tools.demo --keep
 
 test: setup  ## all tests but the long ones (6 minutes on two cores)
-	$(PYTEST) --reruns 2 -rR --numprocesses 3 --dist worksteal
+	@$(BIN)/python -m compileall -q ossmount
+	PYTHONDONTWRITEBYTECODE= $(PYTEST) --reruns 2 -rR --numprocesses 3 --dist worksteal
 
 check: lint  ## format, lint, types, layers and unit tests
 	$(PYTEST) tests/unit
