@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 CAPACITY = 100_000  # notifications that wait in one lane, about 20 MB; more than that are lost (and logged)
 IN_FLIGHT = 256  # notifications handed to the process and not confirmed
 PATIENCE = 1.0  # seconds that an answer is held back for the names that must go first
+CATCHING_UP = 10.0  # seconds that caught_up() waits for nodes
 RESTART = 1.0  # seconds before the process is started again
 ANSWER = 60.0  # seconds for the verdicts on questions: the lane may wait for a READ
 FAREWELL = 5.0  # seconds given to the process to end after the device was closed
@@ -250,9 +251,9 @@ class Notifier:
         return set(nodes) - unknown
 
     async def caught_up(self) -> None:
-        """Of the nodes it waits for a moment only: INVAL_INODE may wait for a READ, and that for OSS."""
+        """Of the nodes it waits for a while only: INVAL_INODE may wait for a READ, and that for OSS."""
         await self.entries.told()
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(CATCHING_UP):
             await self.nodes.told()
 
     def lend_to(self, borrower: Borrower) -> None:

@@ -229,7 +229,7 @@ def test_who_tells_of_very_many_waits_until_the_kernel_knows(dies: bool) -> None
                 notifier.entries.give_up_sent()
             else:
                 notifier.entries._confirm(struct.pack("=i", errno.ENOENT))
-        assert known == pytest.approx([4 + notify.PATIENCE])
+        assert known == pytest.approx([4 + notify.CATCHING_UP])
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
