@@ -202,6 +202,11 @@ class Channel(Kernel, Protocol):
         """Of these nodes those that the kernel may still name; all of them when it cannot be asked."""
         ...
 
+    async def caught_up(self) -> None:
+        """Returns once the kernel was told of everything so far. Whoever invalidates more than some thousands of names waits
+        for it now and then, or some would be lost; but no answer to the kernel does: an invalidation may wait for that one."""
+        ...
+
     def facts(self) -> dict[str, object]:
         """What `ossmount status` shows: name, what was agreed in INIT, open=skip|ask and why, counters by opcode."""
         ...

@@ -147,6 +147,9 @@ class KernelChannel:
     async def known(self, nodes: Sequence[int]) -> Collection[int]:
         return await self._notifier.known(nodes)
 
+    async def caught_up(self) -> None:
+        await self._notifier.caught_up()
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}
         if self._mounted is not None:
@@ -167,7 +170,7 @@ class KernelChannel:
         facts["notifications"] = self._notifier.facts()
         return facts
 
-    # -- more, for the daemon and for tests
+    # -- more, for the daemon
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device of this connection until it ends; never where the kernel keeps no pages (direct_io)."""
@@ -183,14 +186,6 @@ class KernelChannel:
         """The processes that belong to this channel."""
         process = self._notifier.process
         return [process.pid] if process is not None and process.returncode is None else []
-
-    def notifications_done(self) -> bool:
-        """Whether the kernel has been told all that it was to be told."""
-        return not (self._notifier.entries.behind or self._notifier.nodes.behind)
-
-    def writer_waits(self) -> bool:
-        """Whether a notification is in the kernel's hands (or on its way there) and not done."""
-        return self._notifier.nodes.sent > self._notifier.nodes.confirmed
 
     # -- beginning and end
 

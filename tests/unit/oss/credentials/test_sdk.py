@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import socket
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ def profiles(environ: dict[str, str], *each: dict[str, object]) -> Path:
 
 
 def found(environ: dict[str, str], source: str = "auto", profile: str = "") -> Chain:
-    return chain(replace(CredentialsConfig(environ=environ), source=source, profile=profile))
+    return chain(CredentialsConfig(environ=environ, source=source, profile=profile))
 
 
 def test_the_default_chain_when_it_is_named(environ: dict[str, str]) -> None:
@@ -102,13 +102,16 @@ def test_a_chain_without_credentials_says_whom_it_has_asked(environ: dict[str, s
         found(environ, "sdk").obtain()
 
 
-def test_no_secret_is_among_the_arguments_of_its_process(environ: dict[str, str]) -> None:
+def test_its_process_has_no_secret_among_its_arguments_and_dumps_no_core(environ: dict[str, str]) -> None:
     shown: list[bytes] = []
+    limits: list[str] = []
 
     def look() -> None:
         connection, _ = listener.accept()
         with connection:
-            shown.extend(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid()))
+            found = [Path(f"/proc/{pid}") for pid in descendants(os.getpid())]
+            shown.extend((path / "cmdline").read_bytes() for path in found)
+            limits.extend((path / "limits").read_text() for path in found if b"sdk_process" in (path / "cmdline").read_bytes())
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(100)
@@ -120,6 +123,7 @@ def test_no_secret_is_among_the_arguments_of_its_process(environ: dict[str, str]
         looking.join()
     assert [words for words in shown if b"sdk_process" in words]
     assert not [words for words in shown if b"s3cret" in words or b"8bUkGq2w" in words]
+    assert re.search(r"^Max core file size +0 +0 ", limits[0], re.MULTILINE)  # children.shield: no dump, no debugger
 
 
 def test_one_that_hangs_is_ended(environ: dict[str, str]) -> None:
