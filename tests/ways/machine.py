@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from tests.ways.containers import BASE, FUSE, IMAGE, PODMAN, ROOT
 from tests.ways.transcript import Terminal, Transcript, main
 
 FILES = 100
+AUTOFS = "/dev/autofs"
 BOOTS = f"{IMAGE}-boots"
 _DOCKERFILE = f"""
 FROM {BASE}
@@ -36,6 +39,11 @@ _NUMBER = "findmnt -n -o ID,SOURCE -t fuse.ossmount /mnt/imagenet"  # of the mou
 _DIGEST = "cd /mnt/imagenet && find . -type f | sort | xargs sha256sum | sha256sum; cd /"
 
 
+def _until(condition: str) -> str:
+    """A command that ends once the condition holds, or with 124."""
+    return f"timeout 300 sh -c {shlex.quote(f'until {condition}; do sleep 1; done')}"
+
+
 @contextlib.contextmanager
 def machine(transcript: Transcript, folder: Path) -> Iterator[Terminal]:
     """A shell on it, once it has booted. It goes with its end."""
@@ -44,6 +52,7 @@ def machine(transcript: Transcript, folder: Path) -> Iterator[Terminal]:
     containers.build(folder / "Dockerfile", ROOT, BOOTS, "--ignorefile", "/dev/null")
     name = f"ossmount-{uuid.uuid4().hex[:8]}"
     options = [*FUSE, "-d", "--name", name, "--systemd", "always", "--security-opt", "seccomp=unconfined"]
+    options += ["--device", AUTOFS] if os.path.exists(AUTOFS) else []
     containers.run(containers.podman(BOOTS, ["/sbin/init"], *options, environ={}))
     try:
         with Terminal(transcript, [*PODMAN, "exec", "-i", name, "bash"]) as terminal:
@@ -62,10 +71,11 @@ def way(transcript: Transcript) -> None:
             server.store.put("my-bucket", b"imagenet/%02d/%03d.jpg" % (number % 4, number), b"%03d" % number * 5000)
         transcript.step("A machine boots")
         terminal = stack.enter_context(machine(transcript, folder))
-        transcript.eventually(lambda: "running" in terminal.run("systemctl is-system-running || true"), "systemd runs")
+        terminal.run(_until('systemctl is-system-running 2>&1 | grep -qx "running"'))
         started(transcript, terminal, server.url)
         disturbed(transcript, terminal)
         ended(transcript, terminal)
+        mounted_by_a_unit(transcript, terminal)
 
 
 def started(transcript: Transcript, terminal: Terminal, url: str) -> None:
@@ -107,9 +117,9 @@ def disturbed(transcript: Transcript, terminal: Terminal) -> None:
     terminal.run(f"systemctl daemon-reload && systemctl restart {_UNIT}")
     transcript.holds(terminal.run(_DIGEST) == digest, "mounted anew by a restart")
     terminal.run(f"kill -STOP $(systemctl show -P MainPID {_UNIT})")
-    transcript.eventually(lambda: "=1" in terminal.run(f"systemctl show -p NRestarts {_UNIT}"), "systemd starts it anew")
-    transcript.eventually(lambda: "active" in terminal.run(f"systemctl is-active {_UNIT} || true").split(), "active")
-    transcript.holds(terminal.run(_DIGEST) == digest, "and the bucket is mounted again")
+    terminal.run(_until(f"systemctl show -P NRestarts {_UNIT} | grep -qx 1"))
+    terminal.run(_until(f"systemctl is-active --quiet {_UNIT}"))
+    transcript.holds(terminal.run(_DIGEST) == digest, "systemd has started it anew, and the bucket is mounted again")
 
 
 def ended(transcript: Transcript, terminal: Terminal) -> None:
@@ -118,6 +128,30 @@ def ended(transcript: Transcript, terminal: Terminal) -> None:
     transcript.holds(terminal.run(f"systemctl show -P Result {_UNIT}").strip() == "success", "it has ended in order")
     transcript.holds(terminal.run("ls /mnt/imagenet; findmnt /mnt/imagenet || true").strip() == "", "nothing is mounted")
     transcript.holds(terminal.run("ossmount status --json").strip() == "[]", "and no process is left")
+
+
+def mounted_by_a_unit(transcript: Transcript, terminal: Terminal) -> None:
+    transcript.step("The mount unit, by mount(8) and its helper; keys stand in a file that the configuration names")
+    terminal.run(
+        '(umask 077; printf \'{"AccessKeyId": "test-id", "AccessKeySecret": "test-secret"}\' > /etc/ossmount/keys.json)'
+        " && echo 'credentials = \"/etc/ossmount/keys.json\"' >> /etc/ossmount/mnt-imagenet.toml"
+    )
+    terminal.run("ossmount install-mount-helper")
+    terminal.run("systemctl start mnt-imagenet.mount")
+    count = terminal.run("find /mnt/imagenet -type f | wc -l").strip()
+    transcript.holds(count == str(FILES), "whatever comes after it finds the bucket mounted")
+    terminal.run("systemctl stop mnt-imagenet.mount")
+    transcript.holds(terminal.run("ls /mnt/imagenet").strip() == "", "and stopped, it is gone")
+
+    transcript.step("The automount unit")
+    if not os.path.exists(AUTOFS):
+        transcript.said("not tried: this machine's kernel has no autofs")
+        return
+    terminal.run("systemctl start mnt-imagenet.automount")
+    transcript.holds(terminal.run("findmnt -n -t fuse.ossmount || true") == "", "nothing is mounted until somebody looks")
+    count = terminal.run("find /mnt/imagenet/ -type f | wc -l").strip()
+    transcript.holds(count == str(FILES), "who looks finds all of it")
+    terminal.run("systemctl stop mnt-imagenet.automount mnt-imagenet.mount")
 
 
 if __name__ == "__main__":

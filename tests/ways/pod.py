@@ -17,7 +17,7 @@ import tempfile
 import threading
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -70,7 +70,7 @@ class Pod:
     def start(self) -> None:
         self.translation.make_folders()
         python = ["--entrypoint", "python3", self.image, "-c", _PAUSE]
-        containers.run([*PODMAN, "run", "-d", "--name", self.of("pause"), *LIMITS, *python])
+        containers.run([*PODMAN, "run", "-d", "--name", self.of("pause"), "--no-healthcheck", *LIMITS, *python])
         for name in self._first():
             self.start_container(name, "--rm")
         for name in self._names:
@@ -130,18 +130,19 @@ class Job:
         self._translation = Translation(described["spec"]["template"]["spec"], [], node)
         self._transcript = transcript
         self._process: subprocess.Popen[str] | None = None
+        self._said: list[str] = []  # its lines
         self.name = f"ossmount-{uuid.uuid4().hex[:8]}-training"
 
     def __enter__(self) -> Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        subprocess.run([*PODMAN, "rm", "-f", "-t", "0", self.name], capture_output=True, check=False)
         if self._process is not None:
-            self._process.kill()
             self._process.wait()
+            self._listener.join()
             assert self._process.stdout is not None
             self._process.stdout.close()
-        subprocess.run([*PODMAN, "rm", "-f", "-t", "0", self.name], capture_output=True, check=False)
 
     def wait_for_data(self) -> subprocess.Popen[str]:
         """The init container, which ends once the mount is there."""
@@ -154,25 +155,27 @@ class Job:
         words = self._translation.words("training", JOB, "--rm", "--name", self.name, "-e", "EPOCHS=1000000")
         self._transcript.command("$", " ".join(words))
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return self.line()
+        self._listener = threading.Thread(target=self._listen, args=[self._process.stdout])
+        self._listener.start()
+        self._transcript.eventually(lambda: self._said, "the training begins")
+        return self._said[0]
 
-    def line(self) -> str:
-        assert self._process is not None and self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        self._transcript.said(f"training: {line}")
-        return line
+    def _listen(self, output: Iterable[str]) -> None:
+        self._said.extend(line.strip() for line in output)
 
     def reads_on(self) -> None:
-        """Two epochs more: one may have been under way. Raises Failed."""
-        for _ in range(2):
-            line = self.line()
-        self._transcript.holds(line.startswith("epoch "), "the training goes on, no error, the same bytes in each epoch")
+        """Two epochs more from now on: one is under way. Raises Failed."""
+        number = len(self._said)
+        self._transcript.eventually(lambda: len(self._said) >= number + 2, "the training goes on", PATIENCE)
+        self._transcript.said(f"    {self._said[-1]}")
+        self._transcript.holds(self._said[-1].startswith("epoch "), "with the same bytes in each epoch, and no error")
 
     def end(self) -> int:
+        """Its exit code: not 0 also when two epochs differed."""
         assert self._process is not None
         subprocess.run([*PODMAN, "kill", "--signal", "TERM", self.name], check=False, capture_output=True)
-        self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode
+        self._listener.join(PATIENCE)
+        return self._process.wait(PATIENCE)
 
 
 def build_images(transcript: Transcript, folder: Path) -> None:
