@@ -1,4 +1,4 @@
-"""The mount table, and taking a mount away that has no daemon any more."""
+"""Taking a mount away that has no daemon any more."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ import time
 
 from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.report import log
+from ossmount.keeper.table import device_at
 
 _LIMIT = 5.0  # seconds for one command
 _LOOK = 0.01  # seconds between two looks at it
-_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\"))
-
-
-def device_at(mountpoint: str) -> str:
-    """MAJOR:MINOR of what is mounted there, on top; "" for nothing. Never touches it. Source: proc_pid_mountinfo(5)."""
-    found = ""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.split(" ")
-            place = fields[4]
-            for written, meant in _ESCAPES:
-                place = place.replace(written, meant)
-            if place == mountpoint:
-                found = fields[2]
-    return found
 
 
 def detach(mountpoint: str, device: str, commands: list[list[str]], mounting: Mounting | None) -> None:

@@ -19,6 +19,7 @@ TOOLS = ("buildah", "podman", "runc", "debootstrap")
 #: With cgroup v1 podman must be told its manager and its runtime.
 PODMAN = ("podman", "--cgroup-manager", "cgroupfs", "--runtime", "runc")
 LIMITS = ("--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1024:2048")  # ours may be lower than podman's own
+UNASKED = "--no-healthcheck"  # podman has systemd ask, and complains of a machine without
 FUSE = ("--device", "/dev/fuse", "--cap-add", "SYS_ADMIN")
 
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"

@@ -18,7 +18,7 @@ from pathlib import Path
 from ossmount.emulator.faults import Fault
 from ossmount.emulator.server import EmulatedServer
 from tests.ways import containers
-from tests.ways.containers import FUSE, IMAGE, PODMAN, ROOT
+from tests.ways.containers import FUSE, IMAGE, PODMAN, ROOT, UNASKED
 from tests.ways.transcript import PATIENCE, Transcript, main
 
 FILES = 200
@@ -59,7 +59,7 @@ def way(transcript: Transcript) -> None:
 
 def ended(transcript: Transcript, environ: dict[str, str], command: Sequence[str], *options: str) -> tuple[int, str, str]:
     """Runs a container to its end: its exit code, stdout and stderr."""
-    words = containers.podman(IMAGE, command, *options, environ=environ)
+    words = containers.podman(IMAGE, command, *options, UNASKED, environ=environ)
     transcript.command("$", f"podman run … {' '.join(options)} ossmount {' '.join(command)}")
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     transcript.said(done.stderr + done.stdout)
@@ -83,7 +83,7 @@ def its_end(transcript: Transcript, environ: dict[str, str]) -> None:
     code, _, _ = ended(transcript, environ, ["sh", "-c", 'ossmount status --health "$OSSMOUNT_MOUNTPOINT" && exit 9'], *FUSE)
     transcript.holds(code == 9, "the command's exit code is the container's")
     script = 'trap "echo told; exit 3" TERM; echo ready; while :; do sleep 0.1; done'
-    words = containers.podman(IMAGE, ["sh", "-c", script], *FUSE, environ=environ)
+    words = containers.podman(IMAGE, ["sh", "-c", script], *FUSE, UNASKED, environ=environ)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         transcript.said(process.stdout.readline())

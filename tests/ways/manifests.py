@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tests.ways import containers
-from tests.ways.containers import LIMITS, PODMAN, ROOT
+from tests.ways.containers import LIMITS, PODMAN, ROOT, UNASKED
 from tests.ways.transcript import PATIENCE
 
 #: Of a pod: what finds a node for it; podman's containers are deleted at once or told how long they have.
@@ -104,7 +104,7 @@ class Translation:
         """What runs one of its containers; options are podman's."""
         container = self.container(name)
         _known(container, _OF_A_CONTAINER)
-        words = [*PODMAN, "run", "--network", "host", "--no-healthcheck", *LIMITS, *options]
+        words = [*PODMAN, "run", "--network", "host", UNASKED, *LIMITS, *options]
         words += self._context(container.get("securityContext", {}))
         words += self._resources(container.get("resources", {}))
         for each in container.get("volumeMounts", ()):

@@ -26,7 +26,7 @@ from ossmount.channel.mounting import find_mount
 from ossmount.emulator.faults import Fault
 from ossmount.emulator.server import EmulatedServer
 from tests.ways import containers
-from tests.ways.containers import BASE, IMAGE, LIMITS, PODMAN, ROOT
+from tests.ways.containers import BASE, IMAGE, LIMITS, PODMAN, ROOT, UNASKED
 from tests.ways.manifests import Translation, asked, find, overlay, rendered
 from tests.ways.transcript import PATIENCE, Transcript, main
 
@@ -70,7 +70,7 @@ class Pod:
     def start(self) -> None:
         self.translation.make_folders()
         python = ["--entrypoint", "python3", self.image, "-c", _PAUSE]
-        containers.run([*PODMAN, "run", "-d", "--name", self.of("pause"), "--no-healthcheck", *LIMITS, *python])
+        containers.run([*PODMAN, "run", "-d", "--name", self.of("pause"), UNASKED, *LIMITS, *python])
         for name in self._first():
             self.start_container(name, "--rm")
         for name in self._names:
