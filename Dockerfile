@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc pkg-config 
     && rm -rf /var/lib/apt/lists/*
 COPY setup.cfg pyproject.toml README.md LICENSE tools/container-install.sh /opt/ossmount/src/
 COPY ossmount /opt/ossmount/src/ossmount
-RUN cp -R /opt/ossmount/src /tmp/src && python3 -m venv /opt/ossmount && /opt/ossmount/bin/pip install --no-cache-dir /tmp/src
+RUN cp -R /opt/ossmount/src /tmp/src && python3 -m venv /opt/ossmount && /opt/ossmount/bin/pip install --no-cache-dir '/tmp/src[sdk]'
 
 FROM ${PYTHON}
 RUN apt-get update && apt-get install -y --no-install-recommends fuse3 && rm -rf /var/lib/apt/lists/* \

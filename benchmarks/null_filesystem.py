@@ -137,6 +137,8 @@ class BareLoop:
     async def known(self, nodes: Sequence[int]) -> Sequence[int]:
         return nodes
 
+    async def caught_up(self) -> None: ...
+
     def after_invalidations(self, then: Callable[[], None]) -> None:
         raise NotImplementedError
 

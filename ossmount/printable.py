@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TextIO
 
 #: Control characters (C0, DEL, C1: a terminal obeys them), what turns the direction of writing around, and what is no text.
@@ -25,16 +26,26 @@ def _escape(character: str) -> str:
     return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-class Shown:
-    """A stream for people: whatever is written to it is printable. What a command's own progress line needs passes alone."""
+#: What commands colour with, on a terminal. Each is written alone, see Shown.
+RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
-    _OWN = frozenset({"\r", "\x1b[K"})
+
+class Shown:
+    """A stream for people: whatever is written to it is printable. What a command itself needs for its line of progress and
+    for colours passes when it is written alone.
+    """
+
+    _OWN = frozenset({"\r", "\x1b[K", RED, GREEN, YELLOW, PLAIN})
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         return self._stream.write(text if text in self._OWN else printable(text, lines=True))
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.write(text)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)

@@ -1,4 +1,4 @@
-"""The services that issue credentials, on loopback: the metadata service of an ECS instance, and STS.
+"""The services that issue credentials, on loopback: the metadata service of an ECS instance, STS, and CloudSSO.
 
 What they issue is entered into the accounts of an embedded server, and ends there when it says.
 """
@@ -24,6 +24,7 @@ ROLE = "trainer"
 ARN = f"acs:ram::1234567890123456:role/{ROLE}"
 ISSUER = "acs:ram::1234567890123456:oidc-provider/cluster"
 OIDC_TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VydmljZS1hY2NvdW50.c2lnbmF0dXJl"
+SSO_TOKEN = "eyJ0eXAiOiJKV1QiLCJzc28iOiJhY2Nlc3MifQ.YWNjZXNzLXRva2Vu"
 _ROLES = "/latest/meta-data/ram/security-credentials/"
 
 
@@ -54,10 +55,11 @@ class Asked:
     headers: dict[str, str]
     parameters: dict[str, str] = field(default_factory=dict)  # of query and form together
     query: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 class IdentityServer:
-    """Both services at `url`, as a context manager. Its attributes may be changed while it runs."""
+    """All of them at `url`, as a context manager. Its attributes may be changed while it runs."""
 
     def __init__(self, accounts: Accounts | None = None, *, seconds: float = 3600.0) -> None:
         """seconds: how long what is issued is valid."""
@@ -67,6 +69,7 @@ class IdentityServer:
         self.silent = False  # connections are closed without an answer
         self.plain = False  # a service that knows no hardening mode
         self.role = ROLE  # "" for an instance without one
+        self.region = "cn-hangzhou"  # of the instance
         self.keys = {"LTAI5tBase": "base-secret"}  # of who may assume the role
         self.asked: list[Asked] = []
         self.issued: list[Issue] = []
@@ -112,7 +115,7 @@ class IdentityServer:
         parts = urlsplit(handler.path)
         query = dict(parse_qsl(parts.query))
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        asked = Asked(handler.command, parts.path, headers, {**query, **dict(parse_qsl(body.decode()))}, query)
+        asked = Asked(handler.command, parts.path, headers, {**query, **dict(parse_qsl(body.decode()))}, query, body)
         with self._lock:
             self.asked.append(asked)
             if self.silent:
@@ -126,12 +129,16 @@ class IdentityServer:
         handler.wfile.write(data)
 
     def _reply(self, asked: Asked) -> tuple[int, str]:
+        if asked.path == "/cloud-credentials":
+            return self._sso(asked)
         if asked.method == "POST":
             return self._sts(asked)
         if asked.method == "PUT":
             return self._token(asked)
         if not self.plain and asked.headers.get("x-aliyun-ecs-metadata-token") not in self._tokens:
             return 403, "the hardening mode is on"
+        if asked.path == "/latest/meta-data/region-id":
+            return 200, self.region
         if not asked.path.startswith(_ROLES) or not self.role:
             return 404, "not found"
         name = asked.path.removeprefix(_ROLES)
@@ -162,6 +169,11 @@ class IdentityServer:
         elif not self._rightly_signed(asked):
             return _refusal(400, "SignatureDoesNotMatch", f"server string to sign is: {hashlib.sha256(b'x').hexdigest()}")
         return 200, json.dumps({"RequestId": "6894B13B", "Credentials": self.issue().document()})
+
+    def _sso(self, asked: Asked) -> tuple[int, str]:
+        if asked.headers.get("authorization") != f"Bearer {SSO_TOKEN}":
+            return _refusal(403, "InvalidToken", f"who is {asked.headers.get('authorization')}?")
+        return 200, json.dumps({"CloudCredential": self.issue().document()})
 
     def _rightly_signed(self, asked: Asked) -> bool:
         secrets = {**self.keys, **{each.access_key_id: each.access_key_secret for each in self.issued}}

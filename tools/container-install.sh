@@ -20,7 +20,7 @@ apt-get install -y -qq --no-install-recommends $to_run $to_build >/dev/null
 copy=$(mktemp -d)
 cp -R "$source/setup.cfg" "$source/pyproject.toml" "$source/README.md" "$source/LICENSE" "$source/ossmount" "$copy"
 /usr/bin/python3 -m venv /opt/ossmount
-/opt/ossmount/bin/pip install -q --no-cache-dir --disable-pip-version-check "$copy"
+/opt/ossmount/bin/pip install -q --no-cache-dir --disable-pip-version-check "$copy[sdk]"
 rm -rf "$copy"
 ln -sf /opt/ossmount/bin/ossmount /opt/ossmount/bin/ossmount-run /usr/local/bin/
 

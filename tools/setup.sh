@@ -8,7 +8,7 @@ if [ "$1" = .ready ]; then
     packages+=(openssl systemd nginx-light libnginx-mod-http-echo)
     # what reads the completions and manual pages in the tests
     packages+=(fish mandoc zsh)
-    extras="[test,check,docs]"
+    extras="[sdk,test,check,docs]"
 fi
 # The interpreter's own venv module is a package of its own on Debian and Ubuntu.
 "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)

@@ -1,13 +1,15 @@
-"""One reader of the soak: `python -m benchmarks.soak.reader MOUNT SEED`; ends at SIGTERM and prints what it did as JSON.
+"""One reader of the soak: `python -m benchmarks.soak.reader MOUNT NUMBER READERS`.
 
-Each turn is one of the things that training does: walk a folder, read files whole, read pieces of large ones, map them,
-look for names that are not there, hold many files open. Every byte is compared with the rest of what came with it.
+It lists and reads its share of all folders, and prints "known". From then on each turn is one of the things that training does:
+walk a folder, read files whole, read pieces of large ones, map them, look for names that are not there, hold many files open.
+Every byte is compared with the rest of what came with it. It ends at SIGTERM and prints what it did as JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import mmap
 import os
@@ -27,9 +29,10 @@ _OPEN = 200  # files held open at once
 class Reader:
     """Does one thing after the other until stop() was called."""
 
-    def __init__(self, root: str, seed: int) -> None:
+    def __init__(self, root: str, number: int, readers: int) -> None:
         self._root = root
-        self._random = random.Random(seed)
+        self._share = slice(number, None, readers)
+        self._random = random.Random(number)
         self._going = True
         self.counts: Counter[str] = Counter()
         self._turns: tuple[Callable[[], None], ...] = (
@@ -46,15 +49,30 @@ class Reader:
 
     def run(self) -> None:
         self._folders = sorted(name for name in os.listdir(self._root) if name.startswith("f"))
+        for folder in self._folders[self._share]:
+            if self._going:
+                self._try(functools.partial(self._know, os.path.join(self._root, folder)))
+        print("known", flush=True)
         while self._going:
-            turn = self._random.choice(self._turns)
-            try:
-                turn()
-            except OSError as failure:
-                kind = "replaced" if failure.errno in _EXPECTED else "errors"
-                self.counts[kind] += 1
-                if kind == "errors":
-                    print(f"{turn.__name__}: {failure}", file=sys.stderr, flush=True)
+            self._try(self._random.choice(self._turns))
+
+    def _try(self, turn: Callable[[], None]) -> None:
+        try:
+            turn()
+        except OSError as failure:
+            kind = "replaced" if failure.errno in _EXPECTED else "errors"
+            self.counts[kind] += 1
+            if kind == "errors":
+                print(f"{turn}: {failure}", file=sys.stderr, flush=True)
+
+    def _know(self, folder: str) -> None:
+        for name in os.listdir(folder):
+            self._try(functools.partial(self._read, os.path.join(folder, name)))
+
+    def _read(self, path: str) -> None:
+        with open(path, "rb", buffering=0) as file:
+            self._check(file.read(), path)
+        self.counts["files"] += 1
 
     def _check(self, data: bytes, what: str) -> None:
         self.counts["bytes"] += len(data)
@@ -80,9 +98,7 @@ class Reader:
 
     def _read_whole(self) -> None:
         for path in self._some_files(20):
-            with open(path, "rb", buffering=0) as file:
-                self._check(file.read(), path)
-            self.counts["files"] += 1
+            self._read(path)
 
     def _read_pieces(self) -> None:
         path = self._large()
@@ -125,7 +141,7 @@ class Reader:
 
 
 def main() -> None:
-    reader = Reader(sys.argv[1], int(sys.argv[2]))
+    reader = Reader(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     signal.signal(signal.SIGTERM, reader.stop)
     reader.run()
     print(json.dumps(reader.counts), flush=True)

@@ -17,9 +17,11 @@ class Sample:
     """By process (its name, numbered where there are several): memory in bytes, descriptors and threads."""
 
     at: float  # seconds since the beginning
+    settling: bool = False
     rss: dict[str, int] = field(default_factory=dict)
     pss: dict[str, int] = field(default_factory=dict)
-    own: dict[str, int] = field(default_factory=dict)  # PSS without the slab, of which each has what it touched last
+    own: dict[str, int] = field(default_factory=dict)  # anonymous: neither the slab nor files
+    mapped: dict[str, int] = field(default_factory=dict)  # of files: libraries, and of the daemon the metadata store
     descriptors: dict[str, int] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
     tasks: int = 0  # of the daemon's event loop
@@ -28,11 +30,10 @@ class Sample:
     log: int = 0
 
 
-def take(at: float, status: dict[str, Any], metadata: Path, cache: Path) -> Sample:
+def take(at: float, status: dict[str, Any], metadata: Path, cache: Path, *, settling: bool = False) -> Sample:
     """Processes that end meanwhile are left out."""
-    sample = Sample(
-        at, tasks=status["tasks"], metadata=on_disk(metadata), cache=on_disk(cache), log=on_disk(Path(status["log"]))
-    )
+    sample = Sample(at, settling, tasks=status["tasks"])
+    sample.metadata, sample.cache, sample.log = on_disk(metadata), on_disk(cache), on_disk(Path(status["log"]))
     names: dict[str, int] = {}
     for pid in sorted(descendants([status["keeper_pid"]])):
         try:
@@ -45,7 +46,7 @@ def take(at: float, status: dict[str, Any], metadata: Path, cache: Path) -> Samp
         names[name] = names.get(name, 0) + 1
         name = name if names[name] == 1 else f"{name} {names[name]}"
         sample.rss[name], sample.pss[name] = int(memory["Rss"]) << 10, int(memory["Pss"]) << 10
-        sample.own[name] = int(memory["Pss"]) - int(memory["Pss_Shmem"]) << 10
+        sample.own[name], sample.mapped[name] = int(memory["Pss_Anon"]) << 10, int(memory["Pss_File"]) << 10
         sample.descriptors[name], sample.threads[name] = descriptors, threads
     return sample
 
@@ -78,10 +79,10 @@ def on_disk(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Course:
-    """One quantity over the whole run."""
+    """One quantity from when the mount had settled to the end."""
 
     name: str
-    early: float  # median of the second quarter: the first one fills what has room
+    early: float  # median of the first quarter
     late: float  # median of the last quarter
     slack: float  # what is allowed to be more, beside a twentieth
 
@@ -91,17 +92,19 @@ class Course:
 
 
 def courses(samples: Sequence[Sample]) -> list[Course]:
-    """Of all that must not grow. The cache on disk has a limit of its own."""
+    """Of all that must not grow. The cache on disk has a limit of its own; the log has one that a day does not reach."""
+    samples = [sample for sample in samples if not sample.settling]
     quarter = len(samples) // 4
     names = sorted({name for sample in samples for name in sample.pss})
 
     def course(name: str, values: Sequence[float], slack: float) -> Course:
-        return Course(name, statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:]), slack)
+        return Course(name, statistics.median(values[:quarter]), statistics.median(values[-quarter:]), slack)
 
-    found = [course(f"own memory of {name}", [each.own.get(name, 0) for each in samples], 6 << 20) for name in names]
+    found = [course(f"own memory of {name}", [each.own.get(name, 0) for each in samples], 2 << 20) for name in names]
+    found += [course(f"mapped files of {name}", [each.mapped.get(name, 0) for each in samples], 4 << 20) for name in names]
     found.append(course("PSS of all", [sum(each.pss.values()) for each in samples], 12 << 20))
     found += [course(f"descriptors of {name}", [each.descriptors.get(name, 0) for each in samples], 8) for name in names]
     found += [course(f"threads of {name}", [each.threads.get(name, 0) for each in samples], 4) for name in names]
     found.append(course("tasks", [each.tasks for each in samples], 16))
-    found.append(course("metadata on disk", [each.metadata for each in samples], 8 << 20))
+    found.append(course("metadata on disk", [each.metadata for each in samples], 4 << 20))
     return found

@@ -202,6 +202,11 @@ class Channel(Kernel, Protocol):
         """Of these nodes those that the kernel may still name; all of them when it cannot be asked."""
         ...
 
+    async def caught_up(self) -> None:
+        """Returns once there is room for many more invalidations: whoever makes more than some thousands waits for it, or
+        some would be lost. Never to be awaited by an answer to the kernel: an invalidation may wait for that very answer."""
+        ...
+
     def facts(self) -> dict[str, object]:
         """What `ossmount status` shows: name, what was agreed in INIT, open=skip|ask and why, counters by opcode."""
         ...

@@ -78,6 +78,9 @@ class Pyfuse3Channel:
     async def known(self, nodes: Sequence[int]) -> Collection[int]:
         return await self._notifier.known(nodes)
 
+    async def caught_up(self) -> None:
+        await self._notifier.caught_up()
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {
             "name": "pyfuse3",

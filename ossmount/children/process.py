@@ -7,14 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import trio
 
-import ossmount
+from ossmount.children.environment import python_words
 
 _SOCKET_BUFFER: Final = 1 << 20
 
@@ -47,11 +45,8 @@ class ChildProcess:
             self.control.sendall(first)
             self.control.setblocking(False)
             given = [str(argument) for argument in (theirs.fileno(), os.getpid(), *arguments)]
-            # -I and -S: no user's site directory, no .pth files, nothing but the daemon's own path; that halves the start.
-            start = f"import sys; sys.path += sys.argv[{1 + len(given)}:]; from {module} import main; "
-            start += f"main(*sys.argv[1:{1 + len(given)}])"
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", start, *given, *_import_path()],
+                python_words(module, given),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *descriptors),
@@ -88,9 +83,3 @@ class ChildProcess:
     def kill(self) -> None:
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGKILL)
-
-
-def _import_path() -> list[str]:
-    """Where the process finds this very ossmount, and what the daemon can import. An editable installation is on no path."""
-    root = Path(ossmount.__file__).resolve().parent.parent
-    return [str(root), *filter(None, sys.path)]

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     init.add_argument("file", metavar="FILE|NAME", help="NAME alone is /etc/ossmount/NAME.toml; - is standard output")
     init.add_argument("--source", metavar="oss://BUCKET[/PREFIX]", default="", help="what to mount")
     init.add_argument("--mountpoint", metavar="DIR", default="", help="where to mount it")
+    init.add_argument("--json", action="store_true", help="for programs: one JSON object instead of what to do next")
     add_options(init)
     load = add("import", "translate a configuration of JindoFuse or ossfs 2.0, and print it", _import)
     load.add_argument(
@@ -115,6 +116,8 @@ def _init(arguments: argparse.Namespace) -> int:
     written.pop(CONFIG.name, None)
     text = "\n".join(template(written, arguments.source, arguments.mountpoint)) + "\n"
     if arguments.file == "-":
+        if arguments.json:
+            raise UsageError("--json: to standard output goes the file itself; name a FILE")
         print(text, end="")
         return ExitCode.OK
     path = _path(arguments.file)
@@ -129,6 +132,9 @@ def _init(arguments: argparse.Namespace) -> int:
     problems = look(path, str(path)).problems
     for line, message in problems:
         print(f"ossmount: {path}:{line}: {message}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"file": str(path), "sets": list(written), "problems": [one._asdict() for one in problems]}))
+        return ExitCode.USAGE if problems else ExitCode.OK
     print(f"wrote {path}; edit it, then: ossmount config check {arguments.file} && ossmount mount --config {arguments.file}")
     return ExitCode.USAGE if problems else ExitCode.OK
 

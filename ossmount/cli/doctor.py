@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ossmount.cli.mount import add_options, given_options
@@ -14,7 +15,7 @@ from ossmount.options import declarations as options
 from ossmount.options.gathering import gather
 from ossmount.options.settings import Settings, UsageError
 from ossmount.options.source import parse_source
-from ossmount.printable import printable
+from ossmount.printable import GREEN, PLAIN, RED, YELLOW, printable
 
 if TYPE_CHECKING:
     from ossmount.doctor.finding import Finding
@@ -26,7 +27,7 @@ but for a file of 64 MiB in each folder of --cache-dir, which it removes.
 
 The options are those of `ossmount mount`. Exit code 0: a mount will work; 1: something has to be mended first."""
 
-_COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "bad": "\x1b[31m"}
+_COLOURS = {"ok": GREEN, "note": YELLOW, "bad": RED}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         source = None if arguments.source is None else parse_source(arguments.source)
     except UsageError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
-    found = [*machine.findings(settings[options.TIMEOUT], allow_other=settings[options.ALLOW_OTHER])]
+    found = [
+        *machine.findings(settings[options.TIMEOUT], settings[options.READ_AHEAD_KB], allow_other=settings[options.ALLOW_OTHER])
+    ]
     probe = None
     if source is not None:
         from ossmount.doctor.source import examine
@@ -54,25 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(ExitCode.USAGE, str(error)) from None
         found += more
     found += disk.findings([str(each) for each in settings[options.CACHE_DIR]], settings[options.CACHE_FREE_SPACE])
-    print(
-        as_json(found, probe) if arguments.json else table(found, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-    )
+    if arguments.json:
+        print(as_json(found, probe))
+    else:
+        sys.stdout.writelines(table(found, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     return ExitCode.UNEXPECTED if any(each.level.value == "bad" for each in found) else ExitCode.OK
 
 
-def table(found: list[Finding], *, colours: bool) -> str:
-    """A line for each finding, and below it what to do about it."""
+def table(found: list[Finding], *, colours: bool) -> Iterator[str]:
+    """A line for each finding, and below it what to do about it; colours are pieces of their own."""
     width = max(len(each.subject) for each in found)
-    lines = []
     for each in found:
         level = f"{each.level.value:<4}"
-        shown = f"{_COLOURS[each.level.value]}{level}\x1b[0m" if colours else level
-        lines.append(f"{shown}  {each.subject:<{width}}  {printable(each.text)}")
+        yield from (_COLOURS[each.level.value], level, PLAIN) if colours else (level,)
+        yield f"  {each.subject:<{width}}  {printable(each.text)}\n"
         if each.remedy:
-            lines.append(f"{'':4}  {'':{width}}  -> {each.remedy}")
+            yield f"{'':4}  {'':{width}}  -> {each.remedy}\n"
     count = sum(each.level.value == "bad" for each in found)
-    lines.append("A mount will work." if not count else f"{count} to be mended first.")
-    return "\n".join(lines)
+    yield f"{count} to be mended first.\n" if count else "A mount will work.\n"
 
 
 def as_json(found: list[Finding], probe: Probe | None) -> str:

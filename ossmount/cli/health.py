@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ossmount.channel.mounting import find_mount
 from ossmount.control.client import ControlError, ask
 from ossmount.control.registry import Record, Registry
@@ -11,8 +13,21 @@ _ALIVE = 2.0  # seconds for a sign of life
 _READY = 8.0  # seconds for the daemon to ask OSS, where it has not heard of it for a while
 
 
-def run(registry: Registry, mountpoint: str, *, ready: bool) -> int:
+def run(registry: Registry, mountpoint: str, *, ready: bool, as_json: bool) -> int:
     """OK, or raises CommandError with what is the matter."""
+    name = "ready" if ready else "healthy"
+    try:
+        state = _look(registry, mountpoint, ready=ready)
+    except CommandError as error:
+        if as_json:
+            print(json.dumps({name: False, "problem": error.message, "code": int(error.code)}))
+        raise
+    print(json.dumps({name: True, "state": state}) if as_json else state)
+    return ExitCode.OK
+
+
+def _look(registry: Registry, mountpoint: str, *, ready: bool) -> str:
+    """How it is when it is well. Raises CommandError."""
     record = registry.find(mountpoint)
     if record is None or find_mount(mountpoint) is None:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{mountpoint}: not mounted")
@@ -21,19 +36,16 @@ def run(registry: Registry, mountpoint: str, *, ready: bool) -> int:
         if restarting and ready:
             raise CommandError(ExitCode.NOT_MOUNTED, f"{mountpoint}: its daemon is being replaced")
         if restarting:
-            print("alive: the keeper is replacing the daemon")
-            return ExitCode.OK
+            return "alive: the keeper is replacing the daemon"
     try:
         answer = ask(record.socket, "health", timeout=_READY if ready else _ALIVE, ready=ready)
     except ControlError as error:
         raise CommandError(ExitCode.NOT_MOUNTED, f"{mountpoint}: {error}") from None
     if not ready:
-        print("alive")
-        return ExitCode.OK
+        return "alive"
     if not answer["reachable"]:
         raise CommandError(ExitCode(answer["code"]), f"{mountpoint}: OSS does not serve this mount: {answer['problem']}")
-    print("ready")
-    return ExitCode.OK
+    return "ready"
 
 
 def _keeper_restarts(record: Record) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import site
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--directory", metavar="DIR", type=Path, default=Path("/sbin"), help="where mount(8) looks (default %(default)s)"
     )
     parser.add_argument("--remove", action="store_true", help="take it away again")
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,9 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(ExitCode.USAGE, f"{path} is something else; take it away first")
         if arguments.remove:
             path.unlink(missing_ok=True)
-            print(f"{path} is gone")
         else:
             _install(path)
+        if arguments.json:
+            print(json.dumps({"file": str(path), "installed": not arguments.remove}))
+        elif arguments.remove:
+            print(f"{path} is gone")
+        else:
             print(f"installed {path}; now: mount -t ossmount oss://BUCKET/PREFIX MOUNTPOINT -o ...")
     except OSError as error:
         root = "" if os.geteuid() == 0 else "; this is for root"

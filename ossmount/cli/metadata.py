@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ossmount.cli.mount import add_option
 from ossmount.exit_codes import CommandError, ExitCode
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("source", metavar="oss://BUCKET[/PREFIX]", nargs="?", help="what it must be of; else what it says")
     info = add("info", "tell what a file of export is of", _info)
     info.add_argument("file", metavar=_PLACE)
-    for command in (export, load, info):
+    for command in (build, export, load, info):
         command.add_argument("--json", action="store_true", help="for programs: one JSON object")
     for command in (build, export, load, info):
         for option in TAKEN:
@@ -91,7 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    _list(_offline(arguments, parse_source(arguments.source), {}))
+    began = time.monotonic()
+    built = _list(_offline(arguments, parse_source(arguments.source), {}))
+    seconds = time.monotonic() - began
+    if arguments.json:
+        facts = {"source": built.source, "store": str(built.store), "lists": built.lists}
+        print(json.dumps({**facts, "seconds": round(seconds, 3)}))
+    else:
+        print(f"{built.source} is listed: {built.lists:,} LISTs in {seconds:.1f} s, kept in {built.store}")
     return ExitCode.OK
 
 
@@ -113,7 +120,7 @@ def _export(arguments: argparse.Namespace) -> int:
         stored = Stored(target, _settings(arguments, used), os.environ)
         stored.check(source)  # before all is listed
     if offline is not None:
-        store = _list(offline)
+        store = _list(offline).store
     if stored is not None:
         header, size = stored.export(store, source)
     else:
@@ -212,19 +219,34 @@ def _settings(arguments: argparse.Namespace, otherwise: dict[str, str], *, signe
     return Settings(given)
 
 
-def _list(offline: Offline) -> Path:
+class _Built(NamedTuple):
+    """A source that was listed."""
+
+    source: str
+    store: Path
+    lists: int
+
+
+def _list(offline: Offline) -> _Built:
+    """Lists all of a source; a terminal sees how far it is."""
     began = time.monotonic()
     live = sys.stderr.isatty()
+    lists = 0
 
     def show(progress: Progress) -> None:
+        nonlocal lists
+        lists = progress.lists
+        if not live:
+            return
         seconds = max(time.monotonic() - began, 0.001)
         left = seconds * (1 - progress.fraction) / progress.fraction if progress.fraction else 0.0
         eta = f", about {left:,.0f} s left" if 0 < progress.fraction < 1 else ""
         text = f"{progress.keys:,} keys, {progress.keys / seconds:,.0f}/s, {progress.lists:,} LISTs{eta}"
-        print(*(("\r", text, "\x1b[K") if live else (text, "\n")), sep="", end="", file=sys.stderr, flush=True)
+        print("\r", text, "\x1b[K", sep="", end="", file=sys.stderr, flush=True)
 
     try:
-        return offline.build(show)
+        store = offline.build(show)
+        return _Built(str(Source(offline.source.bucket, offline.source.prefix)), store, lists)
     finally:
         if live:
             print(file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--access-key-secret", default=_DEFAULT_SECRET, metavar="SECRET", help="default %(default)s")
     parser.add_argument("--anonymous", action="store_true", help="answer unsigned requests too")
     parser.add_argument("--plain", action="store_true", help="serve folders of plain files, read-only, as they lie")
+    parser.add_argument("--json", action="store_true", help="say where it serves as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     server.requests.keep = 0  # a server that runs for days must not grow
     try:
         with server:
-            print(f"serving {args.directory} at {server.url}", flush=True)
+            where = {"directory": str(args.directory), "url": server.url}
+            print(json.dumps(where) if args.json else f"serving {args.directory} at {server.url}", flush=True)
             stop.wait()
     except ValueError as failure:
         print(f"ossmount serve: {failure}", file=sys.stderr)

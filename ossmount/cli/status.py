@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.health or arguments.ready:
         if arguments.mountpoint is None:
             raise CommandError(ExitCode.USAGE, "--health and --ready are about one mount: name its MOUNTPOINT")
-        return health.run(registry, resolve(arguments.mountpoint), ready=arguments.ready)
+        return health.run(registry, resolve(arguments.mountpoint), ready=arguments.ready, as_json=arguments.json)
     if arguments.mountpoint is None:
         return _all(registry, arguments.json)
     record = registry.find(resolve(arguments.mountpoint))

@@ -42,7 +42,7 @@ READERS = 32  # threads; at 15 ms latency 2,000 small files/s
 PIECE = 1 << 20  # bytes of one read
 SHOWN = 20  # failures that are printed
 _WHY = {"failed": "the cache on disk cannot be written, see `ossmount status`", "unknown": "not there any more"}
-_AGAIN = (1.0, 10.0)  # seconds between lines of progress: to a terminal, to anything else
+_AGAIN = 1.0  # seconds between two states of progress
 
 File = tuple[str, int]  # path, bytes
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pins = parser.add_mutually_exclusive_group()
     pins.add_argument("--pin", action="store_true", help="keep the files in the disk cache until --unpin")
     pins.add_argument("--unpin", action="store_true", help="let the files be dropped from the disk cache again; reads nothing")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, which only a terminal is shown")
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object, and no progress")
 
 
@@ -149,8 +149,7 @@ class _Progress:
 
     def __init__(self, files: Sequence[File], *, quiet: bool) -> None:
         self._lock = threading.Lock()
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._live = not quiet and sys.stderr.isatty()
         self._total_files = len(files)
         self._total_bytes = sum(size for _, size in files)
         self._files = 0
@@ -162,9 +161,9 @@ class _Progress:
             self._bytes += size
             self._files += file
             now = time.monotonic()
-            if not self._quiet and now - self._said >= _AGAIN[0 if self._terminal else 1]:
+            if self._live and now - self._said >= _AGAIN:
                 self._said = now
-                print(self._text(now), end="\r" if self._terminal else "\n", file=sys.stderr, flush=True)
+                print("\r", self._text(now), "\x1b[K", sep="", end="", file=sys.stderr, flush=True)
 
     def _text(self, now: float) -> str:
         rate = self._bytes / max(now - self._begin, 1e-9)
@@ -176,6 +175,8 @@ class _Progress:
 
     def end(self, failures: int) -> None:
         seconds = time.monotonic() - self._begin
+        if self._live:
+            print("\r", "\x1b[K", sep="", end="", file=sys.stderr)
         print(f"{self._files:,} files, {self._bytes / 1e6:,.0f} MB in {seconds:.1f} s; {failures:,} failed", file=sys.stderr)
 
 

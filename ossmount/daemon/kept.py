@@ -10,6 +10,7 @@ import errno
 import itertools
 import logging
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _BEAT = 1.0  # seconds between two signs of life
 _RESTART = 1.0  # seconds between two keepers at least
+_FOLLOWED = 20.0  # seconds that another daemon has to take what we have left, while we hold it too
+_KNOWN = 60.0  # seconds that a keeper may take to start; there is nothing else that could be done
 _ANSWER = 10.0  # seconds that the keeper has to answer; it answers at once, unless it is gone
 
 
@@ -67,6 +70,7 @@ class Kept:
         self._given = trio.Event()
         self._mounted = trio.Event()
         self._serving = False
+        self._follower = -1  # a pipe that tells whether another daemon has taken what we have left
         self._over = False  # the connection is another daemon's, or has ended
         self._started: subprocess.Popen[bytes] | None = None  # the keeper that we have started
         self._started_one = False
@@ -144,6 +148,26 @@ class Kept:
 
     def left(self) -> None:
         self._tell("left")
+        self._over = True
+        if self._follower < 0:  # of a keeper that knows no handover
+            self._close()
+
+    def see_off(self) -> None:
+        """Waits until another daemon has what we have left, or is certain to get it; called when nothing else of us runs.
+
+        A keeper that dies before it has passed the device on takes it along. Then we start another one, and that one starts a
+        daemon.
+        """
+        if self._follower < 0:
+            return
+        followed = not select.select([self._follower], (), (), _FOLLOWED)[0] or bool(os.read(self._follower, 1))
+        if not followed and self._keeper_is_gone():
+            log.warning("the keeper %d died before another daemon had the connection: another one is started", self.pid)
+            self._launch_keeper()
+            self._connection.settimeout(_KNOWN)
+            if (received := wire.receive(self._connection)) is not None:  # its hello: it must have seen us before we end
+                self._hear(*received)
+            self._tell("left")
         self._close()
 
     def end(self) -> None:
@@ -213,6 +237,16 @@ class Kept:
         self._mounted.set()
         self._given.set()
 
+    def _keeper_is_gone(self) -> bool:
+        if self._connection.fileno() < 0:
+            return True
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
     def _close(self) -> None:
         """The device is nobody's here any more, once the channel has closed its own."""
         self._over = True
@@ -241,6 +275,10 @@ class Kept:
         if kind == "take":
             self._take(descriptors[0], message)
             self._count(message)
+            for follower in descriptors[1:]:
+                with contextlib.suppress(BrokenPipeError):  # who has left is killed
+                    os.write(follower, b"\n")
+                os.close(follower)
         elif kind == "backed":
             self._backed(message)
         elif kind == "done" and (asked := self._asked.get(message["number"])) is not None:
@@ -248,6 +286,9 @@ class Kept:
             asked.answered.set()
         elif kind == "leave":
             log.info("another daemon takes over")
+            if self._follower >= 0:
+                os.close(self._follower)
+            self._follower = descriptors[0] if descriptors else -1
             self._leave()
         elif kind == "hello":  # of the keeper that we have started; what it sent along is ours
             for descriptor in descriptors:
@@ -264,10 +305,13 @@ class Kept:
         await self._mounted.wait()
         if self._over:
             await trio.sleep_forever()
-        assert self._order is not None
         log.warning("the keeper %d is gone: another one is started", self.pid)
         if self._started_one:
             await trio.sleep(_RESTART)
+        self._launch_keeper()
+
+    def _launch_keeper(self) -> None:
+        assert self._order is not None
         self._started_one = True
         if self._started is not None:
             self._started.poll()  # reaps it

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ossmount.daemon.cgroups import lines, upwards
+
 DEFAULT_LIMIT = 1 << 30  # bytes; a staging area, the kernel's page cache is the large one
 LEAST_LIMIT = 16 << 20
 
@@ -18,7 +20,7 @@ def default_limit(root: Path = Path("/")) -> int:
 def usable_memory(root: Path = Path("/")) -> int:
     """Bytes of memory: the smallest of the machine's and of the limits of our cgroups (v1 and v2) and their parents."""
     limits = [_machine(root / "proc/meminfo")]
-    for line in _lines(root / "proc/self/cgroup"):
+    for line in lines(root / "proc/self/cgroup"):
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
             limits += _limits_upwards(root / "sys/fs/cgroup", path, "memory.max")
@@ -30,7 +32,7 @@ def usable_memory(root: Path = Path("/")) -> int:
 def available_memory(root: Path = Path("/")) -> int:
     """Bytes that can be had now without swapping, the page cache that can be dropped included, in our cgroups too."""
     available = [_field(root / "proc/meminfo", "MemAvailable:", 1024)]
-    for line in _lines(root / "proc/self/cgroup"):
+    for line in lines(root / "proc/self/cgroup"):
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
             names = ("memory.max", "memory.current", "inactive_file", "active_file")
@@ -44,9 +46,9 @@ def available_memory(root: Path = Path("/")) -> int:
 def _headroom(top: Path, path: str, limit_name: str, usage_name: str, *file_names: str) -> list[int]:
     """What the limit of a cgroup and those of its parents leave, file pages not counted as used."""
     found = []
-    for directory in _upwards(top, path):
-        limit = "".join(_lines(directory / limit_name)[:1]).strip()
-        usage = "".join(_lines(directory / usage_name)[:1]).strip()
+    for directory in upwards(top, path):
+        limit = "".join(lines(directory / limit_name)[:1]).strip()
+        usage = "".join(lines(directory / usage_name)[:1]).strip()
         if limit.isdigit() and usage.isdigit():
             files = sum(_field(directory / "memory.stat", name, 1) for name in file_names)
             found.append(int(limit) - max(0, int(usage) - files))
@@ -55,16 +57,10 @@ def _headroom(top: Path, path: str, limit_name: str, usage_name: str, *file_name
 
 def _field(path: Path, name: str, unit: int) -> int:
     """A number of a file of the form "name number"; 0 when it is not there."""
-    for line in _lines(path):
+    for line in lines(path):
         if line.startswith(name + " "):
             return int(line.split()[1]) * unit
     return 0
-
-
-def _upwards(top: Path, path: str) -> list[Path]:
-    """The directories of a cgroup and its parents."""
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    return [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
 def _limits_upwards(top: Path, path: str, name: str) -> list[int]:
@@ -73,30 +69,23 @@ def _limits_upwards(top: Path, path: str, name: str) -> list[int]:
     In a container the path may be the host's while only our own part is mounted: what is missing says nothing, and the
     mounted top is always looked at.
     """
-    texts = [line.strip() for directory in _upwards(top, path) for line in _lines(directory / name)[:1]]
+    texts = [line.strip() for directory in upwards(top, path) for line in lines(directory / name)[:1]]
     return [int(text) for text in texts if text.isdigit()]  # v2 writes "max" for no limit
 
 
 def _machine(meminfo: Path) -> int:
-    for line in _lines(meminfo):
+    for line in lines(meminfo):
         name, _, value = line.partition(":")
         if name == "MemTotal":
             return int(value.split()[0]) * 1024
     return 4 * DEFAULT_LIMIT
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
 def private_memory(pids: Iterable[int], root: Path = Path("/")) -> int:
     """Bytes that only these processes use, each for itself; what they share, the slab above all, is not counted."""
     pages = 0
     for pid in pids:
-        for line in _lines(root / f"proc/{pid}/statm"):  # none when it has ended
+        for line in lines(root / f"proc/{pid}/statm"):  # none when it has ended
             _, resident, shared, *_ = line.split()
             pages += int(resident) - int(shared)
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ossmount.daemon.cgroups import usable_cpus
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -22,7 +24,7 @@ def cpu_seconds(pid: int) -> float:
 def cpu_by_part(parts: Mapping[str, Iterable[int]]) -> dict[str, object]:
     """CPU seconds of the processes of each part of the mount, and how many CPUs they may use."""
     spent: dict[str, object] = {name: round(sum(map(cpu_seconds, pids)), 2) for name, pids in parts.items()}
-    return {**spent, "cpus": len(os.sched_getaffinity(0))}
+    return {**spent, "cpus": usable_cpus()}
 
 
 def descendants(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ from ossmount.children.shield import shield
 from ossmount.control.registry import Record, Registry, process_start
 from ossmount.control.server import ControlServer
 from ossmount.daemon import logs
+from ossmount.daemon.allocator import keep_little
 from ossmount.daemon.build import build
 from ossmount.daemon.components import Named
 from ossmount.daemon.dump import answering_signals
@@ -33,6 +34,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     Raises whatever made it fail (see ossmount.daemon.failures).
     """
     shield()
+    keep_little()
     logs.set_up(order.settings[LOG_LEVEL])
     given = order
     order, parts = build(order, environ, kept)
@@ -74,6 +76,8 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     collect_rarely()
     with answering_signals({"in hand": watchdog.lines, "counters": status.lines}), watchdog.alone():
         trio.run(lifecycle.run, announce)
+    if kept is not None and lifecycle.left:
+        kept.see_off()
     # Only after an orderly end: the record of a daemon that failed lets `ossmount status` tell of it.
     if not lifecycle.left:
         registry.remove(record)

@@ -57,6 +57,12 @@ class Coverages:
         self._objects[version] = stretches
         return None
 
+    def lacks_only(self, version: Version, start: int, end: int) -> bool:
+        """Whether all of the version but this range is there."""
+        there = self._objects.get(version, ())
+        around = [(0, start)] * (start > 0) + [(end, version.size)] * (end < version.size)
+        return len(there) == len(around) and [(stretch.start, stretch.end) for stretch in there] == around
+
     def forget(self, version: Version) -> None:
         """What was fetched of the version is of no use."""
         if self._objects.pop(version, None) is not None:

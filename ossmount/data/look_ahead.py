@@ -113,9 +113,6 @@ class LookAhead:
         else:
             self._cache.drop_version(version)
 
-    def is_under_way(self, version: Version) -> bool:
-        return version in self._under_way or version in self._storing
-
     def facts(self) -> dict[str, object]:
         return {
             "prefetched_unread": self.unread,

@@ -7,28 +7,33 @@ import platform
 import re
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ossmount.channel import request_timeout
-from ossmount.channel.mounting import DEVICE, FUSERMOUNT, user_allow_other
+from ossmount.channel.mounting import DEVICE, FUSERMOUNT, SUBTYPE, Mount, mounts, user_allow_other
+from ossmount.daemon.cgroups import lines, usable_cpus
 from ossmount.daemon.memory import LEAST_LIMIT, usable_memory
 from ossmount.doctor.finding import Finding, bad, good, note
 
 _OLDEST, _RESEND = (5, 4), (6, 9)  # kernels: the first that the kernel channel speaks to; the first that can RESEND
 _SYS_ADMIN = 21  # bit of CAP_SYS_ADMIN, include/uapi/linux/capability.h
 _DESCRIPTORS = 1024  # that a mount may have open: connections, cache files, processes
+_CPUS = 2.0  # fewer, and readers and mount get in each other's way
+_KERNELS_OWN = 128  # KiB, VM_READAHEAD_PAGES of include/linux/mm.h
 _COMFORTABLE = 512 << 20  # bytes of memory from which on a quarter of it is enough for the readers of a GPU
 
 
-def findings(timeout: float, *, allow_other: bool, root: Path = Path("/")) -> Iterator[Finding]:
-    """timeout, allow_other: the options of the mount that is planned."""
+def findings(timeout: float, read_ahead_kb: int, *, allow_other: bool, root: Path = Path("/")) -> Iterator[Finding]:
+    """timeout, read_ahead_kb, allow_other: the options of the mount that is planned."""
     yield kernel(platform.release())
     yield device(root / DEVICE.lstrip("/"))
     yield privileges(_capabilities(root), shutil.which(FUSERMOUNT))
     if allow_other and os.geteuid() != 0 and not user_allow_other(root / "etc/fuse.conf"):
         yield bad("allow_other", "/etc/fuse.conf forbids it", "as root: echo user_allow_other >> /etc/fuse.conf")
     yield memory(usable_memory(root))
+    yield cpus(usable_cpus(root))
+    yield from read_ahead(read_ahead_kb, root / "sys/class/bdi", {each.device: each.mountpoint for each in _ours()})
     yield descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE))
     limit = request_timeout.warning(timeout, root / "proc/sys/fs/fuse")
     yield (
@@ -82,6 +87,38 @@ def descriptors(soft: int, hard: int) -> Finding:
     if soft < _DESCRIPTORS:
         return note("ulimit -n", text, f"ulimit -n {min(hard, 65536)}; systemd: LimitNOFILE=65536")
     return good("ulimit -n", text)
+
+
+def cpus(usable: float) -> Finding:
+    text = f"{usable:.3g} may be used here (affinity and cgroup)"
+    if usable < _CPUS:
+        return note("cpu", text, "the mount alone takes about one to read 1 GB/s: raise the container's limit")
+    return good("cpu", text)
+
+
+def read_ahead(wanted: int, folder: Path, mounted: Mapping[str, str]) -> Iterator[Finding]:
+    """How far the kernel reads ahead on mounts. wanted: KiB, 0 leaves it alone.
+
+    folder: of the kernel's bdi objects; mounted: the mounts that there are, by their names in it.
+    """
+    name = "read_ahead_kb"
+    settable = any(os.access(each / name, os.W_OK) for each in folder.glob("*"))
+    remedy = f"have root write {wanted} to {folder}/MAJOR:MINOR/{name} after mounting"
+    if not wanted or wanted == _KERNELS_OWN:
+        yield good(name, f"the kernel's own, {_KERNELS_OWN} KiB: nothing has to be set")
+    elif settable:
+        yield good(name, f"{wanted} KiB can be set for a mount")
+    else:
+        text = f"cannot be set here: the kernel reads {_KERNELS_OWN} KiB ahead, and streams are slower"
+        yield note(name, text, f"mount as root with a writable /sys; or {remedy}")
+    for device, mountpoint in sorted(mounted.items(), key=lambda item: item[1]):
+        found = "".join(lines(folder / device / name)).strip()
+        if found.isdigit() and int(found) <= _KERNELS_OWN < wanted:
+            yield note(name, f"{found} KiB on {mountpoint}", remedy.replace("MAJOR:MINOR", device))
+
+
+def _ours() -> list[Mount]:
+    return [each for each in mounts() if each.kind == f"fuse.{SUBTYPE}"]
 
 
 def _capabilities(root: Path) -> int:

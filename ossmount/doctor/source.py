@@ -12,9 +12,11 @@ from ossmount.doctor.finding import Finding, bad, good, note
 from ossmount.doctor.store import Probe, Store
 from ossmount.errors import OssMountError
 from ossmount.exit_codes import CommandError
+from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
 from ossmount.options.source import Source
 from ossmount.oss.credentials.current import renewed
+from ossmount.oss.credentials.metadata_service import region_of
 
 _SOON = 600.0  # seconds that credentials should still be valid
 
@@ -26,7 +28,8 @@ def examine(source: Source, settings: Settings, environ: Mapping[str, str]) -> t
         credentials = credentials_of(settings, environ)
     except (CommandError, OssMountError) as failure:
         return [bad("credentials", str(failure), "see Credentials in CONFIGURATION.md")], None
-    store = Store(source_config(source, settings, credentials))
+    region = region_of(settings[options.ECS_METADATA_ENDPOINT], environ)
+    store = Store(source_config(source, settings, credentials), region)
 
     async def main() -> list[Finding]:
         async with renewed(credentials):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ossmount.config import SourceConfig
 from ossmount.doctor.finding import Finding, bad, good, note
@@ -17,6 +19,8 @@ from ossmount.oss.endpoint import Endpoint, endpoint_of
 from ossmount.oss.listing import parse_listing
 from ossmount.oss.session import MAX_BODY, Answer, Question, Session
 
+#: The region in a host of the service. oss-accelerate is no region: any machine's nearest one answers there.
+_SERVICE = re.compile(r"(?:^|\.)oss-(?!accelerate)([a-z]{2,}-[a-z0-9-]+?)(-internal)?\.aliyuncs\.com$")
 _SKEW = 300.0  # seconds: OSS refuses 900
 _NAMES = 100  # of the listing
 _ROUNDS = 5  # small requests
@@ -32,11 +36,32 @@ class Probe(NamedTuple):
     bandwidth: float  # bytes/s of one connection; 0: there was no object to read
 
 
+def place(endpoint: Endpoint, here: str) -> Finding:
+    """Whether this endpoint is the right one for a machine in the region `here`; "": where that is, is not known."""
+    host = endpoint.host
+    there = _SERVICE.search(host)
+    region, internal = (there[1], bool(there[2])) if there else ("", False)
+    if region and here and region != here:
+        text = f"{host}: the bucket is in {region}, this machine in {here}"
+        return note("endpoint", text, f"a machine in {region}, or a replica of the bucket in {here} (cross-region replication)")
+    if region and not internal:
+        if here:
+            text = f"{host}: over the public internet, though this machine is in {here}, too"
+            return note("endpoint", text, f"--endpoint oss-{here}-internal.aliyuncs.com: faster, and costs no traffic")
+        remedy = "on a machine in that region: its -internal endpoint, which is faster and costs no traffic"
+        return note("endpoint", f"{host}: over the public internet", remedy)
+    if not endpoint.tls:
+        return note("endpoint", f"{host}: plain HTTP, readable on the way", "https://, unless the network is your own")
+    return good("endpoint", f"{host}, TLS{', in the region of this machine' if region and here else ''}")
+
+
 class Store:
     """The checks of one source; each later one needs the former."""
 
-    def __init__(self, source: SourceConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: SourceConfig, region: str = "", clock: Callable[[], float] = time.time) -> None:
+        """region: of this machine; "" where it is not known."""
         self._source = source
+        self._region = region
         self._clock = clock
         self._endpoint: Endpoint = endpoint_of(source)
         self._session = Session(source, connections=1)
@@ -46,30 +71,22 @@ class Store:
         self._session.close()
 
     def findings(self) -> Iterator[Finding]:
-        host = self._endpoint.host
+        proxy = urlsplit(self._source.proxy).hostname
+        host = proxy or self._endpoint.host  # behind a proxy it is for the proxy to know the endpoint's address
         try:
-            addresses = sorted(
-                {entry[4][0] for entry in socket.getaddrinfo(host, self._endpoint.port, type=socket.SOCK_STREAM)}
-            )
+            addresses = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
         except OSError as error:
-            yield bad("name", f"{host}: {error.strerror}", "check --endpoint or --region, and this machine's DNS")
+            option = "--proxy" if proxy else "--endpoint or --region"
+            yield bad("name", f"{host}: {error.strerror}", f"check {option}, and this machine's DNS")
             return
-        yield good("name", f"{host} is {', '.join(map(str, addresses[:4]))}")
-        yield self._place(host)
+        yield good("name", f"{f'the proxy {host}' if proxy else host} is {', '.join(addresses[:4])}")
+        yield place(self._endpoint, self._region)
         try:
             page = yield from self._list()
         except OssMountError as failure:
             yield self._refused(failure)
             return
         yield from self._get(page)
-
-    def _place(self, host: str) -> Finding:
-        if not self._endpoint.tls:
-            return note("endpoint", f"{host}: plain HTTP, readable on the way", "https://, unless the network is your own")
-        if host.endswith(".aliyuncs.com") and "-internal." not in host:
-            remedy = "on a machine in that region: its -internal endpoint, which is faster and costs no traffic"
-            return note("endpoint", f"{host}: over the public internet", remedy)
-        return good("endpoint", f"{host}, TLS")
 
     def _list(self) -> Generator[Finding, None, ListPage]:
         query = {

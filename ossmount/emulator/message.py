@@ -31,7 +31,6 @@ class Request:
 
     method: str
     raw_path: bytes
-    raw_query: bytes
     query: dict[str, str]
     sent_headers: dict[str, str]  # as they came
     headers: dict[str, str]
@@ -125,7 +124,6 @@ def parse(scope: Scope, receive: Receive) -> Request:
     return Request(
         method=scope["method"],
         raw_path=raw_path,
-        raw_query=scope["query_string"],
         query=query,
         sent_headers=sent,
         headers=headers,

@@ -160,7 +160,7 @@ def cpu_bound(looks: Looks) -> Finding | None:
     if not (busiest or late > 20) or reads_of(looks) < FEW:
         return None
     evidence = [
-        f"the mount uses {sum(spent.values()):.2f} of {cpus:.0f} CPUs: daemon {spent['daemon']:.2f}, fetch processes "
+        f"the mount uses {sum(spent.values()):.2f} of {count(cpus)} CPUs: daemon {spent['daemon']:.2f}, fetch processes "
         f"{spent['fetch']:.2f}, others {spent['others']:.2f}",
         f"the event loop runs {looks.number('facts.loop.median_ms'):.0f} ms late (at worst "
         f"{looks.number('facts.loop.worst_ms'):.0f} ms)",

@@ -21,13 +21,13 @@ from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
 from ossmount.keeper.elsewhere import AGAIN, NoStarter
+from ossmount.keeper.handover import Handover
 from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
 from ossmount.keeper.signals import STOP_SIGNALS, catch
 
-LEAVING = 3.0  # seconds to leave the connection to a replacement
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)  # seconds before the next try, after so many daemons that died before they served
 PATIENCE = 2  # stop signals that are handed on; one more kills the daemon
 STOPPING = 45.0  # seconds from the first of them until a daemon that has not ended is killed
@@ -47,7 +47,7 @@ class Keeper:
         self._current: Daemon | None = None
         self._coming: Daemon | None = None  # a replacement that prepares itself while the current one serves
         self._past: list[Daemon] = []  # that serve no more and have not ended yet
-        self._leaving = 0.0  # when the current one was told to leave
+        self._handover = Handover()  # from the current one to the coming one
         self._next = 0.0  # when the next try is due, while there is no current one
         self._tries = 0  # daemons in a row that died before they served
         self._died = False  # the last one did not leave
@@ -95,10 +95,7 @@ class Keeper:
         """When something is to be done if nothing happens before."""
         dues = [daemon.due() for daemon in (self._current, self._coming) if daemon is not None]
         dues += [daemon.due() for daemon in self._past if not daemon.killed]
-        if self._leaving:
-            dues.append(self._leaving + LEAVING)
-        if self._next:
-            dues.append(self._next)
+        dues += [due for due in (self._handover.due, self._next) if due]
         if self._stops and self._current is not None and not self._current.condemned:
             dues.append(self._stopped + STOPPING)
         return min(dues, default=None)
@@ -120,9 +117,9 @@ class Keeper:
             daemon.kill_if_dead(now)
         if self._stops and self._current is not None and now >= self._stopped + STOPPING:
             self._current.condemn(f"did not end within {STOPPING:g} s")
-        if self._leaving and self._current is not None and now >= self._leaving + LEAVING:
+        if self._handover.due and self._current is not None and now >= self._handover.due:
             log(f"daemon {self._current.pid} does not leave: it is killed", "WARNING")
-            self._leaving = 0.0
+            self._handover.close()
             self._current.kill()
         if self._next and now >= self._next:
             self.start()
@@ -182,7 +179,11 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
+<<<<<<< HEAD
             self._mounted = self._mounted or table.device_at(self._plan.mountpoint)
+=======
+            self._mounted = self._mounted or mounts.topmost(self._plan.mountpoint)[1]
+>>>>>>> main
             if self._coming is None:  # else a restart is waited for
                 self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
@@ -197,7 +198,7 @@ class Keeper:
         elif kind == "left" and daemon is self._current:
             daemon.left = time.monotonic()
             self._past.append(daemon)
-            self._current, self._leaving, self._died = None, 0.0, False
+            self._current, self._died = None, False
             self._hand_over()
         elif kind == "end":
             self._ended = True
@@ -232,7 +233,8 @@ class Keeper:
             if self._current is None and not self._ended:
                 self._after_death(daemon, how)
             return
-        self._current, self._leaving = None, 0.0
+        self._current = None
+        self._handover.close()
         if self._ended:
             self._finish(self._report.code or 0)
         elif self._device < 0:
@@ -246,12 +248,11 @@ class Keeper:
         self._deaths += 1
         self._died = True
         log(f"daemon {daemon.pid} {daemon.why or how}{'' if daemon.serving else ', before it served'}", "ERROR")
-        if not daemon.serving:
-            self._tries += 1
-            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
+        self._tries += not daemon.serving
         if self._coming is not None:
             self._replace()
         else:
+            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
             self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
 
     def _try_again(self, why: str) -> None:
@@ -353,13 +354,13 @@ class Keeper:
             return
         if self._current is None:
             self._hand_over()
-        elif not self._leaving:
-            self._leaving = time.monotonic()
-            self._current.tell("leave")
+        elif not self._handover.due:
+            self._handover.begin(self._current)
 
     def _hand_over(self) -> None:
         daemon = self._coming
         if daemon is None or not daemon.prepared:  # it died meanwhile
+            self._handover.close()
             self._next = time.monotonic()
             return
         self._current, self._coming, self._plan = daemon, None, daemon.plan
@@ -368,7 +369,7 @@ class Keeper:
         daemon.prepared = False
         daemon.started = time.monotonic()
         kernel.resend(self._device)
-        daemon.tell("take", (self._device,), **self._inheritance())
+        self._handover.end(daemon, self._device, **self._inheritance())
 
     # -- signals, and the end
 
@@ -396,5 +397,6 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, self._mounting)
+            take_away = None if self._mounting is None else self._mounting.take_away
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, take_away)
         self._exit_code = code

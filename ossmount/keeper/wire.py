@@ -20,8 +20,9 @@ keeper → daemon
               pipe, journal, and for a successor the device
     backed    number, backing, error: the answer to back; the error is an errno, 0: none
     done      number, error: the answer to mount, read_ahead and detach
-    leave     another daemon is ready to take the connection
-    take      agreement, after_death, deaths, restarts, backings; descriptor: the device
+    leave     another daemon is ready to take the connection; descriptor: a pipe that tells whether it has (handover.py)
+    take      agreement, after_death, deaths, restarts, backings; descriptors: the device, and the pipe's other end where
+              somebody has left
 """
 
 from __future__ import annotations

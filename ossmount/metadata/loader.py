@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class LocalSnapshot:
 class Loader:
     """One snapshot into one store."""
 
-    def __init__(self, store: Store, tree: Tree, prefix: bytes, news: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(self, store: Store, tree: Tree, prefix: bytes, news: Callable[[Sequence[Change]], Awaitable[None]]) -> None:
         self._store = store
         self._tree = tree
         self._prefix = prefix
@@ -93,4 +93,4 @@ class Loader:
     async def _merge(self, split: Split, time: float) -> None:
         changes = await self._store.write(lambda transaction: transaction.merge(ROOT, split, time))
         self._tree.apply(changes)
-        self._news(changes)
+        await self._news(changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
@@ -29,7 +29,7 @@ from ossmount.model import Absent, Found, Kind, Node, Soon
 from ossmount.oss.interface import ObjectLister
 
 _ATTEMPTS = 4
-
+_NAMES = 2_000  # of one directory that are refreshed, or told of, before somebody else gets a turn
 
 OnChange = Callable[[int, Sequence[tuple[int, bytes]]], None]
 
@@ -47,11 +47,12 @@ class TreeNamespace:
         on_change: OnChange,
         snapshot: Source | None = None,
         known: Known | None = None,
+        caught_up: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `known` asks the kernel
-        which nodes it may still name (None: nothing is pruned); `now` gives seconds since the epoch and is asked once, when
-        run() starts.
+        which nodes it may still name (None: nothing is pruned); `caught_up` waits until on_change can take more of a very
+        large change; `now` gives seconds since the epoch and is asked once, when run() starts.
         """
         self._lister = lister
         self._config = config
@@ -60,6 +61,7 @@ class TreeNamespace:
         self._on_change = on_change
         self._snapshot = snapshot
         self._ask_kernel = known
+        self._caught_up = caught_up
         self._pruner: Pruner | None = None
         self._now = now
         self._epoch = 0.0  # what to add to trio's clock
@@ -188,12 +190,16 @@ class TreeNamespace:
         count = 0
         while waiting:
             number = waiting.pop()
-            changes, names, below = await self._store.write(partial(Transaction.forget_directory, number=number))
-            self._tree.apply(changes)
-            known = [(number, shown) for name, side in names for shown in self._shown_names(number, name, side)]
-            self._on_change(number, known)
-            waiting.extend(below)
-            count += len(names)
+            rest: bytes | None = b""
+            while rest is not None:
+                forget = partial(Transaction.forget_directory, number=number, start=rest, most=_NAMES)
+                changes, names, below, rest = await self._store.write(forget)
+                self._tree.apply(changes)
+                known = [(number, shown) for name, side in names for shown in self._shown_names(number, name, side)]
+                self._on_change(number, known)
+                waiting.extend(below)
+                count += len(names)
+                await self._caught_up()
         return count
 
     # -- metadata.interface.KnownTree
@@ -346,11 +352,16 @@ class TreeNamespace:
 
     # -- news
 
-    def _take_news(self, changes: Sequence[Change]) -> None:
-        """Tells the kernel what is no longer true; says nothing of what is merely new."""
+    async def _take_news(self, changes: Sequence[Change]) -> None:
+        """Tells the kernel what is no longer true; says nothing of what is merely new.
+
+        Does not wait until the kernel has taken it: a notification may wait for the very lookup that brought the news.
+        """
         for change in changes:
-            for number, parent, name, directory in change.gone:
+            for index, (number, parent, name, directory) in enumerate(change.gone, 1):
                 self._on_change(number, [(parent, shown) for shown in self._shown_names(parent, name, directory)])
+                if not index % _NAMES:
+                    await trio.lowlevel.checkpoint()
             if change.told:
                 fresh = [
                     (change.directory, shown) for name in change.names for shown in self._shown_names(change.directory, name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
@@ -46,7 +46,7 @@ class Refresher:
         tree: Tree,
         store: Store,
         clock: Callable[[], float],
-        changed: Callable[[Sequence[Change]], None],
+        changed: Callable[[Sequence[Change]], Awaitable[None]],
     ) -> None:
         self._lister = lister
         self._tree = tree
@@ -138,7 +138,7 @@ class Refresher:
         async def forget() -> None:
             forget = partial(Transaction.forget_version, parent=directory, name=stored, number=node)
             try:
-                self._take(await self._store.write(forget))
+                await self._take(await self._store.write(forget))
                 # A HEAD that was under way may have seen the old version meanwhile: it says nothing of the name any more.
                 self._headed.pop((directory, stored), None)
                 done()
@@ -266,9 +266,13 @@ class Refresher:
             or info is None
             or known != child_of(known.id, info, known.validated)._replace(link_etag=known.link_etag)
         ):
-            self._take(await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked)))
-        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
-        if (self._tree.children(directory, stored).file is None) == (info is None):
+            await self._take(
+                await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked))
+            )
+        # Unless the version was retired meanwhile, or somebody who asked later was answered earlier: then the answer says
+        # nothing of the name any more.
+        latest, _ = self._headed.get((directory, stored), (-math.inf, False))
+        if latest <= asked and (self._tree.children(directory, stored).file is None) == (info is None):
             self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:
@@ -287,11 +291,11 @@ class Refresher:
         return splits[0]
 
     async def _merge(self, directory: int, split: Split, asked: float) -> None:
-        self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))
+        await self._take(await self._store.write(lambda transaction: transaction.merge(directory, split, asked)))
 
-    def _take(self, changes: list[Change]) -> None:
+    async def _take(self, changes: list[Change]) -> None:
         self._tree.apply(changes)
-        self._changed(changes)
+        await self._changed(changes)
 
     def note_hidden(self, hidden: Sequence[bytes]) -> None:
         for key in hidden:

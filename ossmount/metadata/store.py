@@ -78,8 +78,8 @@ class Store:
         self.identity = identity
         self.warnings: list[str] = []
         self.commits = 0
-        self.foreign_commits = 0  # by other mounts of the same source, as far as they were noticed
-        self.on_foreign_commit: Callable[[], None] = lambda: None  # what was read before may be out of date
+        #: Another mount of the same source has written: what was read before may be out of date.
+        self.on_foreign_commit: Callable[[], None] = lambda: None
         self._last_commit = -1
         self._now = now
         self._slack = slack
@@ -235,7 +235,6 @@ class Store:
                     self._writing = False
                 self.commits += 1
                 if foreign:
-                    self.foreign_commits += 1
                     self.on_foreign_commit()
                 return
             except lmdb.MapFullError:

@@ -37,6 +37,15 @@ class Change(NamedTuple):
     told: bool  # the directory's listing as it was known before is no longer true
 
 
+class Forgotten(NamedTuple):
+    """What of a directory must be asked again."""
+
+    changes: list[Change]
+    names: list[tuple[bytes, bool]]  # stored name, and whether it is the directory's side
+    directories: list[int]  # the ids of those among them
+    rest: bytes | None  # where to go on; None: that was all
+
+
 class Lookup(NamedTuple):
     """Both sides of a stored name."""
 
@@ -156,7 +165,9 @@ class Transaction:
         change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
         later = any(i.time > time for i in coverage.intervals)  # a newer listing was merged already: it is right
-        newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time} if later else set()
+        newer = {n for n, child in existing.items() if child.validated > time}  # so was an answer about that name alone
+        if later:
+            newer.update(n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time)
         puts: list[tuple[bytes, bytes]] = []
         files: Sequence[tuple[bytes, ObjectInfo]] = stretch.files
         if existing:
@@ -182,9 +193,11 @@ class Transaction:
         return change._replace(told=change.told and bool(change.names)), found
 
     def merge_head(self, parent: int, name: bytes, info: ObjectInfo | None, time: float) -> list[Change]:
-        """Makes the store say what HEAD said of one object; None: it does not exist."""
+        """Makes the store say what HEAD said of one object; None: it does not exist. Not where it knows that from later."""
         change = Change(parent, [], [], True)
         old = self._child(parent, name, False)
+        if (old is not None and old.validated > time) or self.coverage(parent).at(name) > time:
+            return []
         if info is None:
             if old is not None:
                 self._remove(change, name, False, old)
@@ -208,17 +221,23 @@ class Transaction:
         self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
         return [change]
 
-    def forget_directory(self, number: int) -> tuple[list[Change], list[tuple[bytes, bool]], list[int]]:
-        """Everything in a directory must be asked again; the ids stay. Also returns its names and its directories' ids."""
-        rows = list(read_range(self._txn, self._db, number, b""))
+    def forget_directory(self, number: int, start: bytes, most: int) -> Forgotten:
+        """Everything in a directory must be asked again; the ids stay. Some `most` names, from the `rest` of the last call
+        on (b"" at first)."""
+        rows = list(islice(read_range(self._txn, self._db, number, start), most + 1))
+        rest: bytes | None = None
+        if len(rows) > most:
+            name, directory, _ = rows.pop()
+            rest = records.child_key(number, name, directory).removeprefix(records.pack_id(number))
         for name, directory, child in rows:
             if directory or child.link_etag:  # of the others only the coverage says when they were seen
                 unseen = records.pack_child(child._replace(validated=0.0))
                 self._txn.put(records.child_key(number, name, directory), unseen, db=self._db.children)
-        self._put_coverage(number, Coverage())
+        if not start:
+            self._put_coverage(number, Coverage())
         names = [(name, directory) for name, directory, _ in rows]
         change = Change(number, [name for name, _ in names], [], False)
-        return [change], names, [child.id for _, directory, child in rows if directory]
+        return Forgotten([change], names, [child.id for _, directory, child in rows if directory], rest)
 
     def forget_name(self, parent: int, name: bytes) -> list[Change]:
         """An object must be asked for again; its id stays until it turns out to be another."""

@@ -100,13 +100,23 @@ else `ALIBABA_CLOUD_ACCESS_KEY_ID`, `ALIBABA_CLOUD_ACCESS_KEY_SECRET`, `ALIBABA_
 the token in `ALIBABA_CLOUD_OIDC_TOKEN_FILE` for `ALIBABA_CLOUD_OIDC_PROVIDER_ARN` |
 | `file` | `/mnt/.alibabacloud/credentials`, where it exists |
 | `profile` | the current profile of the aliyun CLI, or the one that \
-`ALIBABA_CLOUD_PROFILE` names; not with `ALIBABA_CLOUD_IGNORE_PROFILE=TRUE` |
+`ALIBABA_CLOUD_PROFILE` names; \
+not with `ALIBABA_CLOUD_IGNORE_PROFILE=TRUE` or `ALIBABA_CLOUD_CLI_PROFILE_DISABLED=TRUE` |
 | `ossutil` | the access key in `~/.ossutilconfig` |
+| `sdk` | what Alibaba Cloud's SDK finds by its own default chain, \
+where it is installed (`pip install alibabacloud-credentials`) and \
+`ALIBABA_CLOUD_CREDENTIALS_URI`, `ALIBABA_CLOUD_CREDENTIALS_FILE` or \
+`~/.alibabacloud/credentials.ini` is there |
 | `ecs` | the RAM role of the ECS instance; not with `ALIBABA_CLOUD_ECS_METADATA_DISABLED=true` |
 
 The file and what a `credential_process` prints are JSON:
 `{"AccessKeyId": "…", "AccessKeySecret": "…", "SecurityToken": "…", "Expiration": "2026-01-01T00:00:00Z"}`, the last two for
 temporary credentials only. A source that is set up, but wrongly, is an error and not passed over.
+
+The SDK is also asked for profiles of the aliyun CLI whose mode is CredentialsURI, CloudSSO or OAuth, and with
+`credentials_from=sdk` for everything, or for the profile that `credentials_profile` names. It runs in a process of its own for
+each renewal, for 60 s at most, and keeps what it renews of an OAuth profile in `~/.aliyun/config.json`, as the CLI does: the
+mount's user must be able to write it.
 
 Credentials that expire are renewed in the background, 15 minutes before (or a third of their life, when that is less), some
 time earlier at random. When that fails it is tried again, the old ones stay in use, and what OSS then refuses waits for new

@@ -41,8 +41,8 @@ CONTRADICTIONS: tuple[tuple[Option[Any], object, Option[Any], object, str], ...]
     ),
     *(
         (CREDENTIALS_FROM, source, option, None, f"credentials_from={source} takes nothing from {option.name}")
-        for source in ("env", "oidc", "ossutil", *NAMES_SOURCE.values())
+        for source in ("env", "oidc", "ossutil", "sdk", *NAMES_SOURCE.values())
         for option, own in NAMES_SOURCE.items()
-        if own != source
+        if own != source and (source, own) != ("sdk", "profile")  # the SDK knows these profiles too
     ),
 )

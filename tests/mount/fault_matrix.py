@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -97,7 +97,8 @@ class Cell:
     wrong: list[str] = field(default_factory=list)
     longest: float = 0.0  # seconds
     met: int = 0  # requests that met the fault
-    recovery: float = 0.0  # seconds from the fault's end to the first good outcome
+    usual: float = 0.0  # seconds that the operation takes on this machine after that
+    recovery: float = 0.0  # seconds from the fault's end to the first good outcome, beyond those
 
 
 class World:
@@ -200,13 +201,16 @@ def run(world: World, mount: Mount, kind: Kind, how: str, seconds: float, times:
             return
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if go(cell, operation):
-                time.sleep(0.2)
+            go(cell, operation)
+            time.sleep(0.2)
         ended.wait()
         since = time.monotonic()
         while not go(cell, operation) and time.monotonic() - since < LIMIT:
-            pass
-        cell.recovery = time.monotonic() - since
+            time.sleep(0.02)
+        good = time.monotonic()
+        go(cell, operation)
+        cell.usual = time.monotonic() - good
+        cell.recovery = max(0.0, good - since - cell.usual)
 
     with ThreadPoolExecutor(len(operations)) as threads:
         futures = [threads.submit(work, name) for name in operations]
@@ -261,12 +265,14 @@ def delays(kind: Kind, how: str, cells: dict[str, Cell], timeout: float, recover
             yield f"{where}: good again only {cell.recovery:.1f} s after the fault's end"
 
 
-def table(rows: Sequence[tuple[str, str, dict[str, Cell]]]) -> str:
+HEADING = f"{'fault':28}{'how':8}{'operation':12}{'met':>6}{'good':>6}{'longest':>9}{'recovery':>9}{'usual':>7}  errnos"
+
+
+def table(kind: str, how: str, cells: dict[str, Cell]) -> str:
     """One line for each cell."""
-    lines = [f"{'fault':28}{'how':8}{'operation':12}{'met':>6}{'good':>6}{'longest':>9}{'recovery':>9}  errnos"]
-    for kind, how, cells in rows:
-        for name, cell in cells.items():
-            found = ", ".join(f"{errno.errorcode.get(number, '?')} {count}" for number, count in cell.errnos.items())
-            recovery = f"{cell.recovery:8.2f}s" if how == "always" else " " * 9
-            lines.append(f"{kind:28}{how:8}{name:12}{cell.met:6}{cell.good:6}{cell.longest:8.2f}s{recovery}  {found}")
+    lines = []
+    for name, cell in cells.items():
+        found = ", ".join(f"{errno.errorcode.get(number, '?')} {count}" for number, count in cell.errnos.items())
+        recovery = f"{cell.recovery:8.2f}s{cell.usual:6.2f}s" if how == "always" else " " * 16
+        lines.append(f"{kind:28}{how:8}{name:12}{cell.met:6}{cell.good:6}{cell.longest:8.2f}s{recovery}  {found}")
     return "\n".join(lines)

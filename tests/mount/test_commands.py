@@ -40,7 +40,7 @@ def is_mounted(path: Path) -> bool:
 
 def test_mount_returns_once_the_mount_answers_and_umount_ends_every_process(shop: Workshop, channel: str) -> None:
     shop.server.store.put(BUCKET, b"file", b"hello")
-    with shop.mounted() as mount:
+    with shop.mounted(anew=True) as mount:
         assert (mount.path / "file").read_bytes() == b"hello"
         status = mount.status()
         assert status["state"] == "serving"
@@ -53,11 +53,11 @@ def test_mount_returns_once_the_mount_answers_and_umount_ends_every_process(shop
         assert status["counters"]["list"] >= 1
         assert status["counters"]["kernel"]
         pids = status["pids"]
-        done = shop.run("umount", str(mount.path))
+        done = shop.run_anew("umount", str(mount.path))
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert not is_mounted(mount.path)
         eventually(lambda: gone(pids), "every process of the mount has ended")
-        assert shop.run("status").stdout == "nothing is mounted\n"
+        assert shop.run_anew("status").stdout == "nothing is mounted\n"
         assert "Traceback" not in mount.log
         assert not list((shop.folder / "state").glob("*.json")) + list((shop.folder / "state").glob("*.sock"))
 

@@ -61,7 +61,7 @@ def facts(mount: Mount) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("source", ["oidc", "assume-role", "process", "profile"])
+@pytest.mark.parametrize("source", ["oidc", "assume-role", "process", "profile", "sdk"])
 def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> None:
     (shop.folder / "token").write_text(OIDC_TOKEN)
     made = identity.issue()
@@ -74,6 +74,7 @@ def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> N
         "oidc": sts,
         "assume-role": [*sts, "--ram-role-arn", ARN, "--role-session-name", "job-7"],
         "profile": ["--credentials-profile", "node", "--ecs-metadata-endpoint", identity.url],
+        "sdk": [],
         "process": ["--credential-process", f"{sys.executable} -I -S {shop.folder}/program.py"],
     }[source]
     base = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAI5tBase", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "base-secret"}
@@ -82,7 +83,11 @@ def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> N
         "ALIBABA_CLOUD_OIDC_PROVIDER_ARN": ISSUER,
         "ALIBABA_CLOUD_OIDC_TOKEN_FILE": str(shop.folder / "token"),
     }
-    variables = {"assume-role": base, "oidc": oidc}.get(source, {})
+    identity.plain = source == "sdk"  # what answers at an address needs no token of the hardening mode
+    address = f"{identity.url}/latest/meta-data/ram/security-credentials/{ROLE}"
+    sdk = {"ALIBABA_CLOUD_CREDENTIALS_URI": address}
+    sdk |= {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true", "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": "true"}
+    variables = {"assume-role": base, "oidc": oidc, "sdk": sdk}.get(source, {})
     with shop.mounted(*arguments, env={**WITHOUT, **variables}) as mount:
         read(mount, 1)
         found = facts(mount)
@@ -222,7 +227,7 @@ def test_no_credentials_at_all(shop: Workshop, identity: IdentityServer) -> None
     mountpoint = shop.mountpoint()
     done = shop.run("mount", f"oss://{BUCKET}", str(mountpoint), "--ecs-metadata-endpoint", identity.url, env=WITHOUT)
     assert done.returncode == ExitCode.REFUSED
-    for source in ("env", "oidc", "file", "profile", "ossutil", "ecs"):
+    for source in ("env", "oidc", "file", "profile", "ossutil", "sdk", "ecs"):
         assert f"\n  {source}: " in done.stderr
     asked, identity.status = len(identity.asked), 503
     done = shop.run("mount", f"oss://{BUCKET}", str(mountpoint), *ecs(identity), env=WITHOUT)

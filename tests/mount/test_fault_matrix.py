@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mount.fault_matrix import KINDS, Cell, World, delays, problems, run, table
+from tests.mount.fault_matrix import HEADING, KINDS, World, delays, problems, run, table
 from tests.mount.support import Mount, Workshop
 
 ASK_EACH_TIME = ("-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0")
@@ -46,13 +46,12 @@ def test_an_outage_that_is_shorter_than_the_timeout_is_a_pause(world: World) -> 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("how", ["once", "10 %", "always"])
 def test_all_faults(world: World, how: str) -> None:
-    rows: list[tuple[str, str, dict[str, Cell]]] = []
     found: list[str] = []
     timeout = 8.0
+    print("\n" + HEADING)
     for kind in KINDS.values():
         for mount in _mounted(world, timeout):
             cells = run(world, mount, kind, how, 30.0, times=12)
-            rows.append((kind.name, how, cells))
             found += [*problems(kind, how, cells), *delays(kind, how, cells, timeout, 5.0)]
-    print("\n" + table(rows))
+        print(table(kind.name, how, cells), flush=True)
     assert found == []

@@ -101,6 +101,25 @@ def test_a_lie_that_is_told_once_costs_a_second_request(plain_shop: Workshop) ->
         assert "is damaged" not in mount.log
 
 
+def test_a_lie_about_the_last_range_of_a_large_object_costs_a_second_request(plain_shop: Workshop) -> None:
+    shop, last = plain_shop, 5 << 20
+    put(shop, b"once-large")
+    with shop.mounted("--verify", "full", "--readahead-count", "0") as mount:
+        descriptor = os.open(mount.path / "once-large", os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # the kernel asks for nothing ahead of us
+            for offset in range(0, last, 1 << 20):
+                assert os.pread(descriptor, 1 << 20, offset) == DATA[b"large"][offset : offset + (1 << 20)]
+            told = shop.server.faults.add(Fault(operations=("GetObject",), flip_at=last, count=1))
+            asked = shop.server.requests.count("GET", b"once-large")
+            assert os.pread(descriptor, 1 << 20, last) == DATA[b"large"][last:]
+            assert shop.server.requests.count("GET", b"once-large") == asked + 2 and told.hits == 1
+        finally:
+            os.close(descriptor)
+        found = facts(mount)
+        assert (found["asked_again"], found["covered"], found["corrupted"], found["damaged_objects"]) == (1, 1, 0, 0)
+
+
 def test_a_large_object_that_is_damaged_leaves_no_copy(shop: Workshop) -> None:
     """Neither in memory, nor in the kernel, nor on the disk, where the next mount would find it."""
     put(shop, b"one-large", b"other-large")

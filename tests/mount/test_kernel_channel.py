@@ -23,7 +23,7 @@ from ossmount.config import ChannelConfig
 from ossmount.errors import Changed
 from ossmount.filesystem.interface import ReadDone
 from tests.mount.support import device_for_all
-from tests.unit.channel.memory_filesystem import MemoryFilesystem, Tree, sleep_a_little
+from tests.unit.channel.memory_filesystem import MemoryFilesystem, Tree, notifications_done, sleep_a_little, writer_waits
 
 LIMIT = 60.0  # seconds; against hangs only
 T = TypeVar("T")
@@ -307,7 +307,7 @@ def test_a_changed_listing_is_listed_again_once_it_was_invalidated(mountpoint: P
             operations.put(parent, b"new", b"new")
             assert "new" not in await outside(os.listdir, mountpoint / "a")  # the kernel's own listing
             channel.invalidate_node(parent)
-            await until(lambda: channel.notifications_done())
+            await until(lambda: notifications_done(channel))
             assert "new" in await outside(os.listdir, mountpoint / "a")
 
     trio.run(main)
@@ -356,7 +356,7 @@ def test_invalidation_waits_for_reads_and_nothing_waits_for_it(mountpoint: Path)
             await until(lambda: bool(operations.held))
             node = operations.names[operations.names[1][b"a"]][b"two"]
             channel.invalidate_node(node)
-            await until(lambda: channel.writer_waits())
+            await until(lambda: writer_waits(channel))
             # the writer sits in the kernel, and everything else goes on: requests, and the other lane
             assert await outside(os.listdir, mountpoint / "b") == ["deep"]
             operations.put(operations.names[1][b"b"], b"fresh", b"fresh")
@@ -364,9 +364,9 @@ def test_invalidation_waits_for_reads_and_nothing_waits_for_it(mountpoint: Path)
             told = trio.Event()
             channel.after_invalidations(told.set)
             await told.wait()
-            assert not channel.notifications_done()
+            assert not notifications_done(channel)
             operations.release_reads()
-            await until(lambda: len(results) == 3 and channel.notifications_done())
+            await until(lambda: len(results) == 3 and notifications_done(channel))
             assert results == [b"2" * 5000] * 3
 
     trio.run(main)
@@ -377,14 +377,14 @@ def test_notifications_go_on_after_their_process_was_killed(mountpoint: Path) ->
         operations = MemoryFilesystem(TREE, negative_valid=3600)
         async with mounted(operations, mountpoint) as channel:
             channel.invalidate_entry(1, b"a")
-            await until(lambda: channel.notifications_done() and bool(channel.pids()))
+            await until(lambda: notifications_done(channel) and bool(channel.pids()))
             (pid,) = channel.pids()
             os.kill(pid, signal.SIGKILL)
             await until(lambda: bool(channel.pids()) and channel.pids() != [pid])
             assert await outside(code_of, os.stat, mountpoint / "missing") == errno.ENOENT
             operations.put(1, b"missing", b"there")
             channel.invalidate_entry(1, b"missing")
-            await until(channel.notifications_done)
+            await until(lambda: notifications_done(channel))
             assert await outside(read, mountpoint / "missing") == b"there"
 
     trio.run(main)
@@ -505,7 +505,7 @@ def test_a_held_read_does_not_keep_unmount_from_ending(mountpoint: Path) -> None
                 await until(lambda: bool(operations.held))
                 # and a writer that waits for that READ
                 channel.invalidate_node(operations.names[operations.names[1][b"a"]][b"one"])
-                await until(lambda: channel.writer_waits())
+                await until(lambda: writer_waits(channel))
         assert codes and codes[0] in (errno.ECONNABORTED, errno.ENOTCONN, errno.EIO)
 
     trio.run(main)
@@ -517,7 +517,7 @@ from pathlib import Path
 import trio
 from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.config import ChannelConfig
-from tests.unit.channel.memory_filesystem import MemoryFilesystem
+from tests.unit.channel.memory_filesystem import MemoryFilesystem, writer_waits
 mode, mountpoint, *rest = sys.argv[1:]
 operations = MemoryFilesystem({b"file": b"data" * 1000, b"other": b"other"})
 fuse_fd = int(rest[0]) if rest else None
@@ -529,7 +529,7 @@ async def stuck():
         await trio.sleep(0.005)
     channel.invalidate_node(operations.names[1][b"file"])
     channel.invalidate_node(operations.names[1][b"other"])
-    while not channel.writer_waits():
+    while not writer_waits(channel):
         await trio.sleep(0.005)
     print("stuck", channel.pids()[0], flush=True)
 async def main():

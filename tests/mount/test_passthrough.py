@@ -359,6 +359,10 @@ def test_a_restart_goes_on_with_what_is_open(plain_shop: Workshop) -> None:
         eventually(lambda: _numbers(mount) == (0, 0), "all are released")
         with opened(mount.path / "large") as third:
             assert _numbers(mount) == (0, 1) and read_all(third) == data
+        done = shop.run("restart", str(mount.path), "--verify", "full")
+        assert done.returncode == 0, done.stderr
+        facts = mount.status()["facts"]["channel"]["passthrough"]
+        assert facts["state"] == "off" and "--verify full" in facts["why"]
         done = shop.run("restart", str(mount.path), "-o", "passthrough=false")
         assert done.returncode != 0 and "passthrough cannot change" in done.stderr
 

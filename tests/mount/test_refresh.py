@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ossmount.channel.kernel_channel.notify import CAPACITY
 from ossmount.exit_codes import ExitCode
 from tests.mount.support import BUCKET, Mount, Workshop, eventually
 
@@ -62,6 +63,22 @@ def test_refresh_shows_what_changed_and_nothing_else_is_asked(shop: Workshop) ->
         assert (mount.path / "a/one").read_bytes() == b"changed"
         assert shop.run("refresh", str(mount.path)).returncode == 0
         eventually(lambda: becomes(mount.path, {"a/one": 7, "a/new": 0, "b/three": 7}), "the kernel has forgotten everything")
+
+
+@pytest.mark.stress
+def test_refresh_reaches_each_name_of_a_very_large_folder(plain_shop: Workshop) -> None:
+    """The kernel is told of more names than may wait to be told at one time."""
+    names = [b"d/%06d" % number for number in range(CAPACITY)]
+    plain_shop.server.store.put_many(BUCKET, names)
+    with plain_shop.mounted(*FOREVER) as mount:
+        folder = mount.path / "d"
+        assert sum(entry.stat().st_size == 0 for entry in os.scandir(folder)) == len(names)
+        last = folder / os.fsdecode(names[-1][2:])
+        plain_shop.server.store.put(BUCKET, names[-1], b"changed")
+        assert last.stat().st_size == 0
+        assert plain_shop.run("refresh", str(mount.path)).stdout == f"{len(names) + 1:,} names are asked again\n"
+        eventually(lambda: last.stat().st_size == 7, "the kernel has forgotten the last name")
+        assert mount.status()["facts"]["channel"]["notifications"]["entries"]["lost"] == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,18 @@ SECRETS = {
     "OSS_ACCESS_KEY_SECRET": "s3cr3t-Kq81-of-the-key",
     "OSS_SECURITY_TOKEN": "t0k3n-Zw27-of-the-session",
 }
+PROXY = "pr0xy-Hb53-of-the-password"
 BIG = os.urandom(3 << 20)
 
 
 def hidden(data: bytes) -> bool:
     """Whether none of the secrets is in it."""
-    return not any(secret.encode() in data for secret in SECRETS.values())
+    return not any(secret.encode() in data for secret in (*SECRETS.values(), PROXY))
 
 
 def with_secrets(shop: Workshop) -> None:
     shop.environment |= SECRETS
+    shop.environment["OSSMOUNT_PROXY"] = f"http://me:{PROXY}@{shop.server.url.removeprefix('http://')}"
     shop.server.accounts.add("test-id", SECRETS["OSS_ACCESS_KEY_SECRET"], SECRETS["OSS_SECURITY_TOKEN"])
     shop.server.store.put(BUCKET, b"big", BIG)
     shop.server.store.put(BUCKET, b"folder/small", b"hello")
@@ -50,6 +53,12 @@ def use(mount: Mount) -> None:
     assert mount.workshop.run("status", str(path / "nowhere")).returncode != 0
 
 
+def dump(mount: Mount) -> None:
+    """Has the daemon write down what it is doing."""
+    os.kill(mount.status()["daemon_pid"], signal.SIGUSR2)
+    eventually(lambda: "received SIGUSR2" in mount.log and "counters:" in mount.log, "it is written")
+
+
 def processes(status: dict[str, object]) -> list[int]:
     """The keeper (0: none), the daemon and all that they have started."""
     first = [pid for pid in (status["keeper_pid"], status["daemon_pid"]) if isinstance(pid, int) and pid]
@@ -60,6 +69,7 @@ def test_no_secret_is_in_any_log_argument_answer_or_file(secretive: Workshop) ->
     cache = secretive.mountpoint("cache")
     with secretive.mounted("--cache-dir", str(cache), "--log-level", "debug") as mount:
         use(mount)
+        dump(mount)
         status = mount.status()
         pids = processes(status)
         assert len(pids) >= 4  # the daemon, a fetch process, two disk processes

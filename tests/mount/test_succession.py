@@ -30,7 +30,7 @@ from ossmount.channel.kernel_channel import init
 from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.channel.kernel_channel.protocol import Init
 from ossmount.config import ChannelConfig
-from tests.unit.channel.memory_filesystem import MemoryFilesystem
+from tests.unit.channel.memory_filesystem import MemoryFilesystem, writer_waits
 mountpoint, device, alive, agreement, mode = sys.argv[1:]
 class Keeper:
     journal, alive, mounter = os.memfd_create("journal"), int(alive), None
@@ -51,7 +51,7 @@ async def write():
     while not operations.held:
         await trio.sleep(0.005)
     channel.invalidate_node(operations.names[1][b"file"])
-    while not channel.writer_waits():
+    while not writer_waits(channel):
         await trio.sleep(0.005)
     print("writer", channel.pids()[0], flush=True)
 async def main():

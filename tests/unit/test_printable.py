@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ossmount.daemon import logs
-from ossmount.printable import Shown, printable
+from ossmount.printable import GREEN, PLAIN, RED, Shown, printable
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,13 @@ def test_nothing_else_is_left(text: str) -> None:
     assert set(printable(text, lines=True)) - set(shown) <= {"\n", "\t"}
 
 
-def test_a_stream_lets_through_only_what_a_progress_line_needs() -> None:
+def test_a_stream_lets_through_only_what_a_progress_line_and_colours_need() -> None:
     under = io.StringIO()
     stream = Shown(under)
     print("\r", "50 %", "\x1b[K", sep="", end="", file=stream)
     print("key\x1b[K\r\x1b]0;title\x07", file=stream)
-    assert under.getvalue() == "\r50 %\x1b[K" + r"key\x1b[K\r\x1b]0;title\x07" + "\n"
+    stream.writelines([RED, "bad", PLAIN, f" {GREEN}key\n"])
+    assert under.getvalue() == "\r50 %\x1b[K" + r"key\x1b[K\r\x1b]0;title\x07" + f"\n{RED}bad{PLAIN}" + r" \x1b[32mkey" + "\n"
 
 
 def test_a_log_line_is_one_line_and_a_traceback_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

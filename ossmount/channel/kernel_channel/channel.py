@@ -147,6 +147,9 @@ class KernelChannel:
     async def known(self, nodes: Sequence[int]) -> Collection[int]:
         return await self._notifier.known(nodes)
 
+    async def caught_up(self) -> None:
+        await self._notifier.caught_up()
+
     def facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"name": "kernel", "state": self._ended or ("serving" if self._handlers else "starting")}
         if self._mounted is not None:
@@ -167,7 +170,7 @@ class KernelChannel:
         facts["notifications"] = self._notifier.facts()
         return facts
 
-    # -- more, for the daemon and for tests
+    # -- more, for the daemon
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device of this connection until it ends; never where the kernel keeps no pages (direct_io)."""
@@ -183,14 +186,6 @@ class KernelChannel:
         """The processes that belong to this channel."""
         process = self._notifier.process
         return [process.pid] if process is not None and process.returncode is None else []
-
-    def notifications_done(self) -> bool:
-        """Whether the kernel has been told all that it was to be told."""
-        return not (self._notifier.entries.behind or self._notifier.nodes.behind)
-
-    def writer_waits(self) -> bool:
-        """Whether a notification is in the kernel's hands (or on its way there) and not done."""
-        return self._notifier.nodes.sent > self._notifier.nodes.confirmed
 
     # -- beginning and end
 
@@ -226,7 +221,7 @@ class KernelChannel:
         self._read_ahead = await set_read_ahead(self._mounted.mountpoint, self._config.read_ahead_kb, self._succession)
         self._handlers = self._make_handlers(self._device, agreement)
         if Init.PASSTHROUGH in agreement.flags and self._copies is not None:
-            found = passthrough.begin(self._operations, self._copies, self._succession, self._device.fd)
+            found = passthrough.begin(self._config, self._operations, self._copies, self._succession, self._device.fd)
             self._passthrough = found
             found.attach(self._handlers)
             if taken is None:
@@ -324,12 +319,13 @@ class KernelChannel:
         buckets, seconds = observed.buckets, observed.seconds
         wait_briefly = ShortWait(fd, receive)
         turn_ends = began = 0.0
+        asker = 0
         while True:
             size = receive(fd)
             if size is None:
                 # what is in hand is answered by other tasks, which need the event loop
                 if turn_ends and not tasks and not reads:
-                    size = wait_briefly()
+                    size = wait_briefly(asker)
                 began = 0.0
                 if size is None:
                     await trio.lowlevel.wait_readable(fd)
@@ -343,7 +339,7 @@ class KernelChannel:
             if not began:
                 began = time.monotonic()
             pended = observed.pended
-            length, opcode, unique, node, _uid, _gid, _pid, extensions, _ = unpack(buffer)
+            length, opcode, unique, node, _uid, _gid, asker, extensions, _ = unpack(buffer)
             if opcode >= known:
                 opcode = 0
             counts[opcode] += 1

@@ -68,14 +68,17 @@ class _Way(NamedTuple):
 class Passthrough:
     """Answers OPEN and RELEASE of one connection. Runs on the event loop's thread."""
 
-    def __init__(self, operations: Operations, copies: LocalCopies, backer: Backer, files: OpenFiles) -> None:
+    def __init__(
+        self, operations: Operations, copies: LocalCopies, backer: Backer, files: OpenFiles, problem: str = ""
+    ) -> None:
+        """problem: why no more files are to be opened so; those that are open stay."""
         self._operations = operations
         self._copies = copies
         self._backer = backer
         self._files = files
         self._handlers: Handlers | None = None
         self._deciding: dict[int, trio.Event] = {}  # nodes whose way is not decided yet
-        self._problem = ""
+        self._problem = problem
         self._left = False
         self._opens = {"passthrough": 0, "cached": 0}
         for backing in backer.backings() - files.backings():  # asked for by a daemon that died before it used them
@@ -215,11 +218,17 @@ def without(config: ChannelConfig) -> dict[str, object]:
     return {"state": "off", "why": why}
 
 
-def begin(operations: Operations, copies: LocalCopies, succession: Succession | None, device: int) -> Passthrough:
-    """For a connection on which passthrough was agreed; the table of open files is the keeper's, where there is one."""
+def begin(
+    config: ChannelConfig, operations: Operations, copies: LocalCopies, succession: Succession | None, device: int
+) -> Passthrough:
+    """For a connection on which passthrough was agreed; the table of open files is the keeper's, where there is one.
+
+    A daemon that follows may be told otherwise (--verify full): then no more files are opened so.
+    """
     table = os.memfd_create("ossmount-open-files") if succession is None else os.dup(succession.journal)
     try:
         files = OpenFiles(table)
     finally:
         os.close(table)
-    return Passthrough(operations, copies, succession or DirectBacker(device), files)
+    why = "" if config.passthrough else config.why_no_passthrough
+    return Passthrough(operations, copies, succession or DirectBacker(device), files, why)

@@ -13,7 +13,6 @@ KERNEL_VERSION = 7  # FUSE_KERNEL_VERSION
 KERNEL_MINOR_VERSION = 45  # the newest minor that this module describes
 OLDEST_MINOR_VERSION = 31  # Linux 5.4
 
-MIN_READ_BUFFER = 8192  # FUSE_MIN_READ_BUFFER
 UNIQUE_RESEND = 1 << 63  # FUSE_UNIQUE_RESEND: set in `unique` of a request that is sent again
 DEV_IOC_CLONE = 0x8004E500  # FUSE_DEV_IOC_CLONE, _IOR(229, 0, uint32_t)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 
 # A turn of the event loop costs 10 microseconds, an answer from memory 2 to 7: one reader that looks up file after file gets 80
@@ -20,6 +21,8 @@ MISSED = 8  # at most so many waits go by without it after ones that were in vai
 # Somebody who computes may keep the core for a whole time slice, though, where a sleeper would get it back at once.
 GIVEN_BACK = 150e-6  # seconds after which the core is expected back
 UNSHARED = 512  # waits for which it is kept when that took longer
+# And with more readers than cores a core that we keep awake is one that takes no reader of another core's queue.
+ASKERS = 8  # waits; whose request was the last before each of them is remembered
 
 
 class ShortWait:
@@ -28,13 +31,18 @@ class ShortWait:
     def __init__(self, fd: int, receive: Callable[[int], int | None]) -> None:
         self._fd = fd
         self._receive = receive
+        self._cores = len(os.sched_getaffinity(0))
+        self._askers: deque[int] = deque(maxlen=ASKERS)
         self._asleep = 0  # waits that are slept through from now on
         self._missed = 1  # and after the next one that stays awake in vain
 
-    def __call__(self) -> int | None:
+    def __call__(self, asker: int) -> int | None:
+        """asker: the thread that made the last request."""
+        self._askers.append(asker)
+        crowded = len(set(self._askers)) > self._cores
         if self._asleep:
             self._asleep -= 1
-        elif (size := self._stay_awake()) is not None:
+        elif not crowded and (size := self._stay_awake()) is not None:
             return size
         if self._fd < SELECTABLE and select.select((self._fd,), (), (), BRIEFLY)[0]:
             return self._receive(self._fd)

@@ -30,7 +30,7 @@ IDLE_TURN = 0.05  # the same while nobody tells and no guess pays: there is noth
 TICK = 1.0  # seconds between two looks at memory and latency
 NOTED = 1 << 14  # READs remembered for a turn
 FAILURES = 16  # in a row; then look-ahead pauses
-PAUSE = (1.0, 4.0)  # seconds, at first and at most: a told list goes on soon after an outage has ended
+PAUSE = (0.5, 2.0)  # seconds, at first and at most: a told list goes on soon after an outage has ended
 DEFECT = 60.0  # seconds of pause after a failure that is our own
 RANKS = 3  # of sources
 IDLE = 300.0  # seconds after which what was fetched for readers that never came gives way
@@ -97,14 +97,19 @@ class Scheduler:
         """A READ of the first bytes of a small file. Must cost nothing: 0.2 microseconds."""
         self._noted.append(node)
         if not self._waking:
-            self._waking = True
-            self._wake.set()
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """The task looks at what is there: from now on as often as that demands."""
+        self._waking = True
+        self._wake.set()
 
     def open_list(self) -> ToldList:
         """A client begins to tell an order. Close it with close_list()."""
         told = ToldList(self._kept)
         self._lists.append(told)
         self._epoch.reads = 0  # what spoke for a guess is what they know better now
+        self._rouse()
         return told
 
     def told(self) -> None:

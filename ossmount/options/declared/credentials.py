@@ -11,10 +11,10 @@ from ossmount.options.declared.option import IDENTITY, Option
 CREDENTIALS_FROM: Option[str] = Option(
     "credentials_from",
     IDENTITY,
-    units.choice("auto", "env", "file", "process", "oidc", "profile", "ossutil", "ecs"),
+    units.choice("auto", "env", "file", "process", "oidc", "profile", "ossutil", "sdk", "ecs"),
     "auto",
     "The one place where credentials are looked for. auto takes what the other options of this group name, else the first "
-    "place that has some, in the order env, oidc, file, profile, ossutil, ecs.",
+    "place that has some, in the order env, oidc, file, profile, ossutil, sdk, ecs.",
 )
 CREDENTIALS: Option[Path | None] = Option(
     "credentials",
@@ -40,7 +40,7 @@ CREDENTIALS_PROFILE: Option[str] = Option(
     units.TEXT,
     "",
     "Profile of the aliyun CLI (~/.aliyun/config.json), of mode AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, "
-    "OIDC or External.",
+    "OIDC or External; of mode CredentialsURI, CloudSSO or OAuth where Alibaba Cloud's SDK is installed.",
     computed="ALIBABA_CLOUD_PROFILE, else the current one",
 )
 RAM_ROLE_NAME: Option[str] = Option(

@@ -81,7 +81,7 @@ def chain(config: CredentialsConfig) -> Chain:
         return Chain([(config.source, makers.of(config.source))])
     named = {"file": config.file, "process": config.process, "profile": config.profile, "ecs": config.ram_role_name}
     chosen = [source for source, given in named.items() if given]
-    order = chosen or ["env", "oidc", "file", "profile", "ossutil", "ecs"]
+    order = chosen or ["env", "oidc", "file", "profile", "ossutil", "sdk", "ecs"]
     return Chain([(source, makers.of(source)) for source in order])
 
 
@@ -91,6 +91,7 @@ class _Makers:
     def __init__(self, config: CredentialsConfig) -> None:
         self._config = config
         self._home = Path(config.environ.get("HOME") or "~").expanduser()
+        self._profiles = self._home / ".aliyun" / "config.json"
 
     def of(self, source: str) -> Make:
         makers: dict[str, Make] = {
@@ -100,6 +101,7 @@ class _Makers:
             "oidc": self._oidc,
             "profile": self._profile,
             "ossutil": self._ossutil,
+            "sdk": self._sdk,
             "ecs": self._ecs,
         }
         make = makers[source]
@@ -142,16 +144,31 @@ class _Makers:
         from ossmount.oss.credentials.profiles import ProfileProvider
 
         environ = self._config.environ
-        if not self._config.profile and _true(environ, "ALIBABA_CLOUD_IGNORE_PROFILE"):
-            raise NotConfigured("ALIBABA_CLOUD_IGNORE_PROFILE is set")
-        path = self._home / ".aliyun" / "config.json"
+        for name in ("ALIBABA_CLOUD_IGNORE_PROFILE", "ALIBABA_CLOUD_CLI_PROFILE_DISABLED"):
+            if not self._config.profile and _true(environ, name):
+                raise NotConfigured(f"{name} is set")
+        path = self._profiles
         profile = self._config.profile or environ.get("ALIBABA_CLOUD_PROFILE", "")
-        return ProfileProvider(path if profile else _existing(path), profile, self._ecs_role, self._sts)
+        return ProfileProvider(path if profile else _existing(path), profile, self._ecs_role, self._sts, self._asking_sdk)
 
     def _ossutil(self) -> Provider:
         from ossmount.oss.credentials.profiles import OssutilProvider
 
         return OssutilProvider(_existing(self._home / ".ossutilconfig"))
+
+    def _sdk(self) -> Provider:
+        from ossmount.oss.credentials.sdk import INI, VARIABLES
+
+        if self._config.source == "sdk":
+            return self._asking_sdk(profile=(self._profiles, self._config.profile) if self._config.profile else None)
+        if not any(self._config.environ.get(name) for name in VARIABLES) and not (self._home / INI).exists():
+            raise NotConfigured(f"{' and '.join(VARIABLES)} are not set, {self._home / INI} does not exist")
+        return self._asking_sdk()
+
+    def _asking_sdk(self, *, profile: tuple[Path, str] | None = None, uri: str = "") -> Provider:
+        from ossmount.oss.credentials.sdk import SdkProvider
+
+        return SdkProvider(self._config.environ, profile=profile, uri=uri, proxy=self._config.proxy)
 
     def _ecs(self) -> Provider:
         from ossmount.oss.credentials.metadata_service import EcsProvider

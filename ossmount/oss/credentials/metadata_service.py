@@ -15,21 +15,42 @@ from ossmount.oss.credentials.interface import CredentialsError, Issued, NotConf
 
 _TOKEN = "/latest/api/token"
 _ROLES = "/latest/meta-data/ram/security-credentials/"
+_REGION = "/latest/meta-data/region-id"
 _TOKEN_TTL = "60"  # seconds; a token is used for the questions of one renewal
 _NO_TOKENS = (404, 405)  # of a service, or of what stands in for it, that knows no hardening mode
+_REGION_ID = re.compile(r"[a-z]{2,}-[a-z0-9-]{1,60}")
 _ROLE = re.compile(r"[A-Za-z0-9.@_-]{1,64}")
+
+
+def region_of(origin: str, environ: Mapping[str, str]) -> str:
+    """The region of this machine, as in cn-hangzhou; "" where it is no ECS instance or may not be asked. 2 s at most."""
+    if environ.get("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "").lower() in ("true", "1"):
+        return ""
+    try:
+        return EcsProvider(origin, "", environ, certain=False, connect=0.5, read=0.5).region()
+    except CredentialsError:
+        return ""
 
 
 class EcsProvider(Remote):
     """Asks for the credentials of the instance's role; the service itself renews them long before they expire."""
 
-    def __init__(self, origin: str, role: str, environ: Mapping[str, str], *, certain: bool = True) -> None:
+    def __init__(
+        self,
+        origin: str,
+        role: str,
+        environ: Mapping[str, str],
+        *,
+        certain: bool = True,
+        connect: float = 1.0,
+        read: float = 5.0,
+    ) -> None:
         """role: "" asks the service for its name. certain: somebody said that this is an ECS instance; else it is NotConfigured
-        where nothing answers. Raises CredentialsError for a name that is none.
+        where nothing answers. connect, read: seconds to wait at most. Raises CredentialsError for a name that is none.
         """
         if role and not _ROLE.fullmatch(role):
             raise CredentialsError(f"{role!r} is no name of a RAM role: letters, digits, '.', '@', '_' and '-'")
-        self._service = Service("the ECS metadata service", origin.rstrip("/"), connect=1.0, read=5.0)
+        self._service = Service("the ECS metadata service", origin.rstrip("/"), connect=connect, read=read)
         self._role = role
         self._certain = certain
         self._hardened_only = environ.get("ALIBABA_CLOUD_IMDSV1_DISABLED", "").lower() in ("true", "1")
@@ -48,6 +69,13 @@ class EcsProvider(Remote):
         issued = parse_document(data, f"the metadata service's answer for the role {role}")
         self.name = f"ecs (role {role})"
         return issued
+
+    def region(self) -> str:
+        """The region of the instance. Raises CredentialsError."""
+        text = self._get(_REGION, self._token(), "a region").decode("ascii", "replace").strip()
+        if not _REGION_ID.fullmatch(text):
+            raise CredentialsError("the ECS metadata service names no region")
+        return text
 
     def _token(self) -> dict[str, str]:
         asked = {"X-aliyun-ecs-metadata-token-ttl-seconds": _TOKEN_TTL}

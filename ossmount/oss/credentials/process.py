@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ossmount.oss.credentials.documents import MAX_DOCUMENT, masked, parse_document
 from ossmount.oss.credentials.interface import CredentialsError, Issued, Remote
@@ -30,29 +30,35 @@ class ProcessProvider(Remote):
 
     def obtain(self) -> Issued:
         program = f"the credential process {self._words[0]}"
-        try:
-            # a session of its own, so that whatever it started ends with it
-            process = subprocess.Popen(
-                self._words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CredentialsError(f"{program} cannot be started: {error.strerror or error}") from None
-        try:
-            output, said = _collect(process, time.monotonic() + self._limit)
-        except TimeoutError:
-            raise CredentialsError(f"{program} did not end within {self._limit:g} s") from None
-        except OverflowError:
-            raise CredentialsError(f"{program} prints more than {MAX_DOCUMENT} bytes: these are no credentials") from None
-        finally:
-            status = _end(process)
-        if status:
-            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise CredentialsError(f"{program} {how}: {masked(said.decode(errors='replace')) or 'it said nothing'}")
-        return parse_document(output, f"what {program} prints")
+        return parse_document(output_of(self._words, program, self._limit), f"what {program} prints")
+
+
+def output_of(words: Sequence[str], program: str, limit: float, environment: Mapping[str, str] | None = None) -> bytes:
+    """What a program prints. program: calls it in messages; limit: seconds. Raises CredentialsError."""
+    try:
+        # a session of its own, so that whatever it started ends with it
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CredentialsError(f"{program} cannot be started: {error.strerror or error}") from None
+    try:
+        output, said = _collect(process, time.monotonic() + limit)
+    except TimeoutError:
+        raise CredentialsError(f"{program} did not end within {limit:g} s") from None
+    except OverflowError:
+        raise CredentialsError(f"{program} prints more than {MAX_DOCUMENT} bytes: these are no credentials") from None
+    finally:
+        status = _end(process)
+    if status:
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        raise CredentialsError(f"{program} {how}: {masked(said.decode(errors='replace')) or 'it said nothing'}")
+    return output
 
 
 def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:

@@ -18,7 +18,7 @@ from ossmount.oss.credentials.sts import AssumeRoleProvider, OidcProvider, Role
 
 Fields = Mapping[str, object]
 
-_MODES = "AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC and External"
+_MODES = "AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, External, CredentialsURI, CloudSSO and OAuth"
 _DEPTH = 5  # profiles behind one another in source_profile
 
 
@@ -32,12 +32,21 @@ class ProfileProvider:
     renewable = True
     watched = True
 
-    def __init__(self, path: Path, profile: str, ecs: Callable[[str], Provider], sts: Callable[[str], Service]) -> None:
-        """profile: "" takes the current one. ecs: asks for an instance's role; sts: where STS is for a region ("": ours)."""
+    def __init__(
+        self,
+        path: Path,
+        profile: str,
+        ecs: Callable[[str], Provider],
+        sts: Callable[[str], Service],
+        sdk: Callable[..., Provider],
+    ) -> None:
+        """profile: "" takes the current one. ecs: asks for an instance's role; sts: where STS is for a region ("": ours); sdk:
+        takes the arguments of SdkProvider, profile or uri."""
         self._file = WatchedFile(path, "the aliyun CLI's configuration")
         self._profile = profile
         self._ecs = ecs
         self._sts = sts
+        self._sdk = sdk
         self.name = f"profile ({profile or 'current'} of {path})"
 
     def obtain(self) -> Issued:
@@ -82,6 +91,10 @@ class ProfileProvider:
         if mode == "OIDC":
             issuer, token_file = (_needed(fields, field, where) for field in ("oidc_provider_arn", "oidc_token_file"))
             return OidcProvider(_role(fields, where), issuer, Path(token_file), self._sts(_text(fields, "sts_region")))
+        if mode == "CredentialsURI":
+            return self._sdk(uri=_needed(fields, "credentials_uri", where))
+        if mode in ("CloudSSO", "OAuth"):
+            return self._sdk(profile=(self._file.path, name))
         raise NotConfigured(f"{where} has the mode {mode}, of which ossmount has no use: it takes {_MODES}")
 
 

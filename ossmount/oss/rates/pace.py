@@ -1,9 +1,10 @@
-"""How many requests a second OSS takes from us, learned from its throttling answers: AIMD. Pure.
+"""How many requests a second OSS takes from us, learned from its throttling answers. Pure.
 
 Without throttling there is no limit. When a good share of the answers in a window are refusals, the rate falls to a little
-below what got through; then it grows by equal steps until that happens again. So a ceiling is used to more than nine tenths
-(the tests simulate it), one that is lifted is left behind within seconds, and single refusals, which no slower pace would
-have prevented, slow nothing down.
+below what got through, and that is remembered as the ceiling. Just below the ceiling the rate grows by equal steps until it is
+refused again; where it is far below, since a busy machine asked for little or since everything was refused for a while, it
+doubles until it is there. So a ceiling is used to more than nine tenths (the tests simulate it), the end of an outage is met
+within seconds, and single refusals, which no slower pace would have prevented, slow nothing down.
 
 One pace holds for all that asks OSS, since OSS counts an account and not a process.
 """
@@ -20,17 +21,29 @@ _ENOUGH: Final = 4
 _SHARE: Final = 0.1
 #: The same while there is no limit yet: single refusals are to be told from a ceiling.
 _FIRST_SHARE: Final = 0.15
-#: The rate after that, as a multiple of what got through; and of itself at least: a busy machine may have asked for little.
+#: The rate after that, as a multiple of what got through, and of itself at least.
 _DECREASE: Final = 0.95
-_DEEPEST: Final = 0.7
+_DEEPEST: Final = 0.5
+#: Where less than this share of the rate was asked for, by a busy machine, what got through says nothing: a multiple of itself.
+_FULLY: Final = 0.7
+_STALLED: Final = 0.8
+#: Where less got through than this multiple of what was refused, it was an outage and no ceiling.
+_OUTAGE: Final = 0.2
 #: Requests a second that the first cut leaves, at least: the first answers say little about what gets through.
 _FIRST_RATE: Final = 16.0
-#: Growth a second, as a share of the rate that the last cut left.
+#: Requests a second below which nothing is learned: where all are refused, so many ask whether that has ended.
+_LEAST: Final = 8.0
+#: Growth a second, as a share of the ceiling, from just below it on.
 _INCREASE: Final = 0.02
-#: The same as a share of itself, after a cut that says little (the first one: who was refused was waiting then, and asked for
-#: less than the ceiling), until the next; and when there was none for so many seconds: the ceiling was lifted.
-_FAST_GROWTH: Final = 0.5
+#: The same as a factor where the rate is below that; and when there was no cut for so many seconds: the ceiling was lifted.
+_SEARCH: Final = 4.0
+_LIFTED: Final = 1.5
 _CALM: Final = 10.0
+#: A rate grows fast only while so much of it is used: else it says nothing.
+_USED: Final = 0.4
+#: Seconds within which a ceiling that is met a second time is lower than was thought: at least so much of that is left.
+_AGAIN: Final = 3.0
+_LOWER: Final = 0.7
 #: Seconds without throttling, and with less asked for than allowed, after which the limit is dropped.
 _FORGET: Final = 20.0
 
@@ -43,12 +56,12 @@ class Pace:
         self._window = now  # when the current window began
         self._good = 0  # answers in it
         self._refused = 0
-        self._cut = -math.inf  # when the rate was cut last
-        self._step = 0.0  # requests a second, each second
-        self._searching = False  # the last cut said little
+        self._cut = -math.inf  # when so much was refused last
+        self._ceiling = math.inf  # requests a second that got through when it was met; inf: not known
+        self._met = -math.inf  # when it was met last
 
     def __repr__(self) -> str:
-        return f"<Pace {self.rate:.0f}/s>"
+        return f"<Pace {self.rate:.0f}/s below {self._ceiling:.0f}/s>"
 
     def answered(self, good: int, refused: int, now: float) -> None:
         """So many requests were let through, whatever came of them, and so many refused for their rate."""
@@ -61,18 +74,39 @@ class Pace:
         """Ends a window."""
         elapsed, good, refused = now - self._window, self._good, self._refused
         goodput = good / elapsed
-        blind = self.rate == math.inf
-        much = refused >= (_FIRST_SHARE if blind else _SHARE) * (good + refused)
-        if much and refused and good + refused >= _ENOUGH:
-            least = _FIRST_RATE if blind else self.rate * _DEEPEST
-            self._searching = blind or goodput * _DECREASE < least
-            self.rate = max(1.0, min(self.rate, max(least, goodput * _DECREASE)))
+        much = refused >= (_FIRST_SHARE if self.rate == math.inf else _SHARE) * (good + refused)
+        if much and refused:
+            if good + refused >= _ENOUGH:
+                self._decrease(good, refused, elapsed, now)
             self._cut = now
-            self._step = self.rate * _INCREASE
         elif now - self._cut > _FORGET and goodput < self.rate / 2:
-            self.rate = math.inf
+            self.rate = self._ceiling = math.inf
         elif not much:
-            fast = self._searching or now - self._cut > _CALM
-            grown = self.rate * _FAST_GROWTH if fast else self._step
-            self.rate += grown * min(elapsed, 1.0)
+            self._increase(goodput, min(elapsed, 1.0), now)
         self._window, self._good, self._refused = now, 0, 0
+
+    def _decrease(self, good: int, refused: int, elapsed: float, now: float) -> None:
+        goodput, asked = good / elapsed, (good + refused) / elapsed
+        if self.rate == math.inf:  # who was refused was waiting then, and asked for less than the ceiling
+            self.rate = max(_FIRST_RATE, goodput * _DECREASE)
+        elif asked < self.rate * _FULLY:  # too much at once, and nobody knows how much is not too much
+            self.rate *= _STALLED
+        else:
+            if good > refused * _OUTAGE:
+                lower = self._ceiling * _LOWER if now - self._met <= _AGAIN else self._ceiling
+                self._ceiling = goodput if lower == math.inf else max(goodput, lower)
+                self._met = now
+            self.rate = min(self.rate, max(self.rate * _DEEPEST, goodput * _DECREASE))
+        self.rate = max(_LEAST, self.rate)
+
+    def _increase(self, goodput: float, elapsed: float, now: float) -> None:
+        """After a window without refusals to speak of."""
+        used = goodput >= self.rate * _USED
+        near = self._ceiling * _DECREASE
+        if self.rate < near:
+            if used:
+                self.rate = min(near, self.rate * _SEARCH**elapsed)
+        elif now - self._cut <= _CALM:
+            self.rate += self._ceiling * _INCREASE * elapsed
+        elif used:
+            self.rate *= _LIFTED**elapsed

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from ossmount.channel.kernel_channel.channel import KernelChannel
 from ossmount.errors import InvalidArgument, NoAttribute, NotDirectory, NotFound, StaleNode, Unsupported
 from ossmount.filesystem.interface import Attributes, Common, DirectoryEntry, Entry, FilesystemStatistics, ReadDone
 from ossmount.model import Soon
@@ -166,3 +167,13 @@ class MemoryFilesystem:
 async def sleep_a_little() -> None:
     """For MemoryFilesystem.slow: an answer that comes after other tasks had their turn."""
     await trio.sleep(0.001)
+
+
+def notifications_done(channel: KernelChannel) -> bool:
+    """Whether the kernel has been told all that it was to be told."""
+    return not any(lane.behind for lane in channel._notifier.lanes)
+
+
+def writer_waits(channel: KernelChannel) -> bool:
+    """Whether a notification of a node is in the kernel's hands (or on its way there) and not done."""
+    return channel._notifier.nodes.sent > channel._notifier.nodes.confirmed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
+from typing import Any
 
 import pytest
 import trio
@@ -23,12 +25,22 @@ def test_the_messages_are_the_kernels_structs() -> None:
     assert protocol.NOTIFY_INVAL_INODE_OUT.unpack_from(message, 16) == (9, 0, 0)
 
 
-def test_the_same_news_is_queued_once_and_last() -> None:
-    lane = Lane("names")
-    for message in (b"a", b"b", b"a"):
-        lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
-    assert lane.queued == 2
+def test_the_same_news_is_queued_once_and_who_waits_for_it_waits_no_longer_and_no_shorter() -> None:
+    async def main() -> None:
+        lane = Lane("names")
+        told: list[str] = []
+        lane.put(b"a")
+        lane.hold(lambda: told.append("a"))
+        lane.put(b"b")
+        lane.hold(lambda: told.append("b"))
+        lane.put(b"a")
+        assert (list(lane.queue), lane.queued) == ([b"a", b"b"], 2)
+        for news in (b"a", b"b"):
+            assert lane._take() == news
+            lane._confirm(struct.pack("=i", 0))
+            assert told[-1].encode() == news
+
+    trio.run(main)
 
 
 def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -36,7 +48,7 @@ def test_a_full_queue_loses_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog:
     lane = Lane("names")
     for message in (b"a", b"b", b"c", b"d", b"a"):
         lane.put(message)
-    assert list(lane.queue) == [b"b", b"a"]
+    assert list(lane.queue) == [b"a", b"b"]
     assert lane.lost == 2
     assert caplog.text.count("lost") == 1
 
@@ -124,6 +136,39 @@ def test_who_cannot_be_asked_may_know_them_all() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = trio.lowlevel.open_process
+    left = [2]
+
+    async def fail_twice(*words: Any, **more: Any) -> trio.Process:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await real(*words, **more)
+
+    monkeypatch.setattr(notify, "RESTART", 0.01)
+    monkeypatch.setattr(trio.lowlevel, "open_process", fail_twice)
+
+    async def main() -> None:
+        notifier = Notifier()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with open(os.devnull, "wb") as device, trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                notifier.invalidate_entry(1, b"name")
+                nursery.start_soon(notifier.run, device.fileno())
+                while notifier.entries.behind:
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            await notifier.end()
+        assert notifier.entries.lost == 0
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    trio.run(main)
+    assert caplog.text.count("cannot be started") == 2
+
+
 async def read_exactly(stream: trio.SocketStream, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -154,6 +199,34 @@ def test_what_is_held_goes_after_a_second_though_nothing_was_told() -> None:
         assert done[2] == pytest.approx(begin + notify.PATIENCE)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_tells_of_very_many_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "CAPACITY", 4)
+
+    async def main() -> None:
+        notifier = Notifier()
+        await notifier.caught_up()
+        for name in (b"a", b"b", b"c"):
+            notifier.invalidate_entry(1, name)
+        ours, theirs = await stream_pair()
+        going_on: list[int] = []
+
+        async def tell() -> None:
+            await notifier.caught_up()
+            going_on.append(len(notifier.entries.queue))
+
+        with trio.fail_after(60):
+            async with ours, theirs, trio.open_nursery() as nursery:
+                nursery.start_soon(tell)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not going_on
+                nursery.start_soon(notifier.entries.send, ours)
+                await trio.testing.wait_all_tasks_blocked()
+                assert going_on == [0]
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_what_the_process_had_when_it_died_is_not_waited_for() -> None:

@@ -184,6 +184,25 @@ def test_the_next_daemon_answers_with_the_same_number(keeper: FakeKeeper, after_
     run(keeper, copies, go_on, passthrough=0)  # what was agreed holds
 
 
+def test_a_next_daemon_that_is_told_otherwise_opens_no_more_and_says_why(keeper: FakeKeeper) -> None:
+    seen: list[Opened] = []
+
+    async def begin(channel: KernelChannel, kernel: FakeKernel) -> None:
+        seen.append(await opened(kernel))
+
+    async def go_on(channel: KernelChannel, kernel: FakeKernel) -> None:
+        facts = passthrough(channel)
+        assert (facts["state"], facts["why"]) == ("off", "--verify full")
+        second = await opened(kernel)
+        assert second.backing == seen[0].backing  # while it is open
+        for one in (*seen, second):
+            await release(kernel, one.handle)
+        assert (await opened(kernel)).backing == 0
+
+    run(keeper, Copies(), begin)
+    run(keeper, Copies(), go_on, passthrough=0, why_no_passthrough="--verify full")
+
+
 def test_an_open_that_was_not_answered_comes_again_and_counts_once(keeper: FakeKeeper) -> None:
     async def begin(channel: KernelChannel, kernel: FakeKernel) -> None:
         await kernel.post(Opcode.OPEN, protocol.OPEN_IN.pack(os.O_RDONLY, 0), node=FILE, unique=40)

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ossmount.channel.kernel_channel.short_wait import AWAKE, GIVEN_BACK, MISSED, SELECTABLE, UNSHARED, ShortWait
+from ossmount.channel.kernel_channel.short_wait import ASKERS, AWAKE, GIVEN_BACK, MISSED, SELECTABLE, UNSHARED, ShortWait
+
+ASKER = 17  # a thread
 
 
 class Pipe:
@@ -26,6 +28,7 @@ class Pipe:
         self.after: int | None = None  # yields after which a request is made
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(os, "sched_yield", self.give_away)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         monkeypatch.setattr(select, "select", self.sleep)
 
     def give_away(self) -> None:
@@ -63,7 +66,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
 @pytest.mark.parametrize("after", [1, 3])
 def test_what_another_process_of_this_core_asks_is_received_without_sleep(pipe: Pipe, after: int) -> None:
     pipe.after = after
-    assert pipe.wait()() == 1
+    assert pipe.wait()(ASKER) == 1
     assert (pipe.yields, pipe.slept) == (after, 0)
 
 
@@ -73,7 +76,7 @@ def test_what_comes_while_it_sleeps_is_received(pipe: Pipe, monkeypatch: pytest.
         return [pipe.fd], [], []
 
     monkeypatch.setattr(select, "select", sleep)
-    assert pipe.wait()() == 1
+    assert pipe.wait()(ASKER) == 1
 
 
 def test_staying_awake_in_vain_is_tried_less_and_less(pipe: Pipe) -> None:
@@ -81,17 +84,17 @@ def test_staying_awake_in_vain_is_tried_less_and_less(pipe: Pipe) -> None:
     awake = []
     for number in range(400):
         before = pipe.yields
-        assert wait() is None
+        assert wait(ASKER) is None
         if pipe.yields > before:
             awake.append(number)
     assert pipe.slept == 400
     gaps = [later - earlier - 1 for earlier, later in itertools.pairwise(awake)]
     assert gaps[:4] == [1, 2, 4, MISSED] and set(gaps[4:]) == {MISSED}
     pipe.after = pipe.yields + 1
-    while wait() is None:
+    while wait(ASKER) is None:
         pass
     before = pipe.yields
-    assert wait() is None
+    assert wait(ASKER) is None
     assert pipe.yields > before, "it pays again"
 
 
@@ -99,14 +102,27 @@ def test_the_core_is_kept_for_a_while_when_it_came_back_late(pipe: Pipe) -> None
     pipe.slice = 2 * GIVEN_BACK
     pipe.after = 1
     wait = pipe.wait()
-    assert wait() == 1
+    assert wait(ASKER) == 1
     for _ in range(UNSHARED):
-        assert wait() is None
+        assert wait(ASKER) is None
     assert pipe.yields == 1
-    wait()
+    wait(ASKER)
     assert pipe.yields == 2
 
 
+def test_with_more_readers_than_cores_it_sleeps(pipe: Pipe) -> None:
+    pipe.after = 1
+    wait = pipe.wait()
+    assert [wait(asker) for asker in (1, 2)] == [1, None]
+    before = pipe.yields
+    for number in range(20):
+        wait(3 + number % 3)
+    assert pipe.yields == before, "a third reader, and two cores"
+    for _ in range(ASKERS):
+        wait(1)
+    assert pipe.yields > before, "one reader alone again"
+
+
 def test_a_descriptor_that_select_cannot_take_is_left_to_the_event_loop(pipe: Pipe) -> None:
-    assert ShortWait(SELECTABLE, lambda fd: None)() is None
+    assert ShortWait(SELECTABLE, lambda fd: None)(ASKER) is None
     assert pipe.slept == 0

@@ -1,7 +1,11 @@
+import contextlib
+import errno
 import json
 import logging
+import os
+import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +130,40 @@ def test_clients_that_go_away_or_talk_too_long_disturb_nobody(tmp_path: Path, ca
     serve(path, use)
 
 
+@contextlib.contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with pytest.raises(OSError) as full:
+            while True:
+                taken.append(os.dup(0))
+        assert full.value.errno == errno.EMFILE
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_a_client_waits_while_there_are_no_descriptors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "s"
+
+    async def use() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            with address(path) as where:
+                client.connect(where)
+            client.sendall(b'{"command": "echo"}\n')
+            with no_descriptors_left():
+                while "Too many open files" not in caplog.text:
+                    await trio.sleep(0.01)
+            client.settimeout(LIMIT)
+            assert b"heard" in await trio.to_thread.run_sync(client.recv, 1 << 16)
+
+    serve(path, use)
+
+
 def test_a_daemon_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="cannot be asked"):
         ask(tmp_path / "s", "status", timeout=1)
@@ -170,6 +208,36 @@ def test_a_talk_lasts_as_long_as_its_client(tmp_path: Path) -> None:
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_a_client_that_leaves_a_talk_is_no_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "socket"
+    gone, told = trio.Event(), trio.Event()
+
+    async def late(request: dict[str, Any], conversation: Conversation) -> None:
+        await gone.wait()
+        try:
+            async with trio.open_nursery() as nursery:  # which groups what is raised in it
+                nursery.start_soon(conversation.send, {})
+        finally:
+            told.set()
+
+    async def main() -> None:
+        server = ControlServer(path, {"echo": echo}, {"late": late})
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lambda task_status: server.run(task_status.started))
+                stream = await trio.open_unix_socket(str(path))
+                await stream.send_all(b'{"command": "late"}\n')
+                await stream.aclose()
+                gone.set()
+                await told.wait()
+                assert "heard" in await asked(path, "echo")
+                nursery.cancel_scope.cancel()
+
+    caplog.set_level(logging.INFO)
+    trio.run(main)
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("INFO", None)]
 
 
 def test_a_talk_that_fails_is_answered(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class FakeChannel:
     async def known(self, nodes: Sequence[int]) -> Sequence[int]:
         return nodes
 
+    async def caught_up(self) -> None: ...
+
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> FakeTable:

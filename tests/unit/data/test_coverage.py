@@ -48,6 +48,16 @@ def test_a_wrong_part_is_told() -> None:
     assert coverages.add(VERSION, 5000, SIZE, crc64.xz(DATA[5000:-1] + b"x")) not in (None, crc64.xz(DATA))
 
 
+def test_the_last_range_is_known() -> None:
+    coverages = Coverages()
+    assert not coverages.lacks_only(VERSION, 4096, 8192)
+    put(coverages, 0, 4096)
+    assert coverages.lacks_only(VERSION, 4096, SIZE) and not coverages.lacks_only(VERSION, 4096, 8192)
+    put(coverages, 8192, SIZE)
+    assert coverages.lacks_only(VERSION, 4096, 8192)
+    assert not coverages.lacks_only(VERSION, 4096, 8000) and not coverages.lacks_only(VERSION, 4000, 8192)
+
+
 def test_objects_are_covered_again_and_again() -> None:
     coverages = Coverages()
     for _ in range(3):

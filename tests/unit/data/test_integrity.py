@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from fastcrc import crc64
 
 from ossmount.data.integrity import one_in
-from ossmount.errors import Corrupted, Unavailable
+from ossmount.errors import Corrupted, OssMountError, Unavailable
 from ossmount.model import Version
-from tests.unit.data.fake_fetcher import KIB, MIB, Answer, World
+from tests.unit.data.fake_fetcher import KIB, MIB, Answer, Fetch, World
 
 STEP = 128 * KIB
 
@@ -70,6 +71,76 @@ def test_nothing_of_it_is_read_for_a_minute_and_then_it_is_fetched_and_checked_a
     assert facts(world)["covered"] == 1
 
 
+def complete_damaged(world: World, fetch: Fetch) -> None:
+    """Completes a fetch with a wrong byte in it, of which its checksum knows nothing."""
+    version, at = fetch.request.version, fetch.range[1] - 1
+    good = world.fetcher.objects[version]
+    world.fetcher.told[version] = crc64.xz(good)
+    world.fetcher.objects[version] = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+    world.fetcher.complete(fetch)
+    world.fetcher.objects[version] = good
+
+
+@pytest.mark.parametrize("place", [0, MIB, 2 * MIB - 4096])
+def test_the_range_that_covers_the_object_is_fetched_again_before_anybody_is_told(place: int) -> None:
+    with World(readahead_count=0, verify=1) as world:
+        version = world.add(2 * MIB)
+        for start, end in ((0, place), (place + 4096, 2 * MIB)):
+            read_range(world, version, start, end)
+        answer = world.read(version, place, 4096)
+        (fetch,) = world.fetcher.pending
+        complete_damaged(world, fetch)
+        assert answer.waiting
+        (again,) = world.fetcher.pending
+        assert again.range == fetch.range and again.request.demand
+        world.fetcher.complete(again)
+        assert answer.data == world.data(version, place, 4096)
+        assert (facts(world)["asked_again"], facts(world)["covered"], facts(world)["corrupted"]) == (1, 1, 0)
+        assert world.damaged == []
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("reset")])
+def test_what_is_wrong_a_second_time_or_cannot_be_had_is_corrupted(error: OssMountError | None) -> None:
+    with World(readahead_count=0, verify=1) as world:
+        version = world.add(2 * MIB)
+        read_range(world, version, 0, 2 * MIB - 4096)
+        answer = world.read(version, 2 * MIB - 4096, 4096)
+        complete_damaged(world, world.fetcher.pending[0])
+        (again,) = world.fetcher.pending
+        if error is None:
+            complete_damaged(world, again)
+        else:
+            world.fetcher.fail(error, again)
+        assert isinstance(answer.error, Corrupted)
+        assert (facts(world)["asked_again"], facts(world)["covered"], facts(world)["corrupted"]) == (1, 0, 1)
+
+
+def test_of_the_range_that_covers_the_object_nothing_is_given_out_before_it_is_judged() -> None:
+    with World(readahead_count=0, verify=1) as world:
+        version = world.add(2 * MIB)
+        read_range(world, version, MIB, 2 * MIB)
+        answer = world.read(version, 0, MIB)
+        (fetch,) = world.fetcher.pending
+        world.fetcher.receive(fetch, fetch.request.length - 1)
+        assert answer.waiting
+        complete_damaged(world, fetch)
+        world.fetcher.complete()
+        assert answer.data is not None and facts(world)["corrupted"] == 0
+
+
+def test_a_range_of_which_bytes_were_given_out_is_not_fetched_again() -> None:
+    """They may have been the wrong ones."""
+    with World(readahead_count=0, verify=1) as world:
+        version = world.add(2 * MIB)
+        first, last = world.read(version, 0, MIB), world.read(version, MIB, MIB)
+        early, late = world.fetcher.pending
+        world.fetcher.receive(late, late.request.length - 4096)
+        world.fetcher.complete(early)
+        complete_damaged(world, late)
+        assert first.data is not None and isinstance(last.error, Corrupted)
+        assert (facts(world)["asked_again"], facts(world)["corrupted"]) == (0, 1)
+
+
 def test_reads_that_wait_for_other_parts_of_it_fail_too(world: World) -> None:
     version = world.add(8 * MIB)
     world.fetcher.told[version] = 17
@@ -85,6 +156,7 @@ def test_reads_that_wait_for_other_parts_of_it_fail_too(world: World) -> None:
     world.fetcher.complete(late[0])  # nothing is covered yet: it is answered
     assert waiting[0].data is not None and joined.data is not None
     world.fetcher.complete(late[1])
+    world.fetcher.complete()  # a second time
     assert isinstance(waiting[1].error, Corrupted)
     assert isinstance(world.read(version, 4 * MIB, 4096).error, Corrupted)  # memory has nothing of it any more
 
@@ -113,6 +185,7 @@ def test_a_read_that_waits_for_two_parts_is_answered_once() -> None:
         world.fetcher.complete(third)
         assert both.waiting and last.data is not None
         world.fetcher.complete(second)
+        world.fetcher.complete()  # a second time
         assert isinstance(both.error, Corrupted)
 
 
@@ -126,6 +199,7 @@ def test_a_read_that_waits_for_an_innocent_part_fails_with_the_others() -> None:
         again, last = world.read(version, 0, STEP), world.read(version, 2 * MIB - 4096, 4096)
         innocent, guilty = world.fetcher.pending
         world.fetcher.complete(guilty)
+        world.fetcher.complete(world.fetcher.pending[-1])  # a second time
         assert isinstance(last.error, Corrupted) and isinstance(again.error, Corrupted)
         world.fetcher.complete(innocent)
         assert world.reader.facts()["pages"] == 0

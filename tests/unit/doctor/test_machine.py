@@ -8,7 +8,7 @@ import pytest
 
 from ossmount.doctor import disk
 from ossmount.doctor.finding import Level
-from ossmount.doctor.machine import descriptors, device, findings, kernel, memory, privileges
+from ossmount.doctor.machine import cpus, descriptors, device, findings, kernel, memory, privileges, read_ahead
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,24 @@ def test_limits() -> None:
     assert "ulimit -n 4096" in descriptors(256, 4096).remedy
 
 
+def test_few_cpus() -> None:
+    assert [cpus(number).level for number in (0.5, 1.0, 2.0, 96.0)] == [Level.NOTE, Level.NOTE, Level.OK, Level.OK]
+
+
+def test_how_far_the_kernel_reads_ahead(tmp_path: Path) -> None:
+    (nothing,) = read_ahead(1028, tmp_path, {})
+    assert nothing.level is Level.NOTE and "cannot be set" in nothing.text and "1028" in nothing.remedy
+    for name, text in (("0:40", "128"), ("0:41", "1028")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "read_ahead_kb").write_text(f"{text}\n")
+    first, low = read_ahead(1028, tmp_path, {"0:40": "/mnt/low", "0:41": "/mnt/good", "0:42": "/mnt/gone"})
+    assert first.level is Level.OK and low.level is Level.NOTE
+    assert low.text == "128 KiB on /mnt/low" and f"write 1028 to {tmp_path}/0:40/read_ahead_kb" in low.remedy
+    for unchanged in (0, 128):
+        (only,) = read_ahead(unchanged, tmp_path, {"0:40": "/mnt/low"})
+        assert only.level is Level.OK
+
+
 def test_a_kernel_that_ends_slow_requests(tmp_path: Path) -> None:
     """A root in which the files of /proc say so."""
     for name, text in {
@@ -54,7 +72,7 @@ def test_a_kernel_that_ends_slow_requests(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = {each.subject: each for each in findings(60.0, allow_other=False, root=tmp_path)}
+    found = {each.subject: each for each in findings(60.0, 1028, allow_other=False, root=tmp_path)}
     assert found["fs.fuse"].level is Level.BAD and "sysctl" in found["fs.fuse"].remedy
     assert found["/dev/fuse"].level is Level.BAD, "not there"
 

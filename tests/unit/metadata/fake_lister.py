@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -133,6 +133,7 @@ async def running(
     now: Callable[[], float] = lambda: EPOCH,
     snapshot: Source | None = None,
     known: Known | None = None,
+    caught_up: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     **config: object,
 ) -> AsyncIterator[TreeNamespace]:
     """A namespace over the lister, running; stopped at the end."""
@@ -144,6 +145,7 @@ async def running(
         on_change=on_change,
         snapshot=snapshot,
         known=known,
+        caught_up=caught_up,
         now=now,
     )
     started = trio.Event()

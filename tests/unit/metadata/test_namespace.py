@@ -6,7 +6,9 @@ import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -475,6 +477,37 @@ def test_refresh(tmp_path: Path, path: bytes, count: int) -> None:
     run(main)
 
 
+def test_refresh_of_a_large_directory_goes_no_faster_than_the_kernel_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ossmount.metadata.namespace._NAMES", 3)
+    keys = [b"a", b"b", b"c", b"c/x", b"d", b"e", b"f", b"f/y"]
+    told: list[set[bytes]] = [set()]  # between one wait and the next
+
+    def note(_: int, names: Sequence[tuple[int, bytes]]) -> None:
+        told[-1].update(name for _, name in names)
+
+    async def caught_up() -> None:
+        await trio.lowlevel.checkpoint()
+        told.append(set())
+
+    async def main() -> None:
+        lister = FakeLister(keys)
+        ttl = math.inf
+        timeouts: dict[str, Any] = {"attr_ttl": ttl, "entry_ttl": ttl, "negative_ttl": ttl}
+        async with running(lister, tmp_path, on_change=note, caught_up=caught_up, **timeouts) as namespace:
+            before = await walk(namespace)
+            for key in keys:
+                lister.put(key, b"new")
+            assert await namespace.refresh() == len(keys) + 2
+            # "c" and "f" stand for a folder and an object, each told of by both its names
+            assert [len(names & {b"a", b"b", b"c", b"d", b"e", b"f"}) for names in told] == [3, 3, 1, 0, 0, 0]
+            after = await walk(namespace)
+            assert all(after[path].node != node.node for path, node in before.items() if node.node.kind is Kind.FILE)
+
+    run(main)
+
+
 def test_hostile_listings_are_errors_and_nothing_hangs(tmp_path: Path) -> None:
     keys = [b"d/x", b"d/y", b"e"]
     pages = [
@@ -591,6 +624,26 @@ def test_a_head_that_overlaps_the_end_of_a_version_does_not_make_its_name_absent
             assert latest.size == 3
 
     run(main)
+
+
+def test_a_listing_that_comes_late_makes_no_version_stale_that_was_just_opened(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a"])
+        async with running(lister, tmp_path) as namespace, trio.open_nursery() as nursery:
+            old = (await found(namespace, b"a")).node
+            lister.latency = 2.0
+            nursery.start_soon(partial(namespace._refresher.page, 1, b"", b"", share=False))
+            await trio.sleep(1.5)  # OSS has made its answer
+            lister.put(b"a", b"new")
+            lister.latency = 0.1
+            with pytest.raises(StaleNode):
+                await namespace.revalidate(old.id)
+            new = (await found(namespace, b"a")).node
+            assert new.size == 3
+            await trio.sleep(1.0)
+            assert (await namespace.revalidate(new.id)).node == (await found(namespace, b"a")).node == new
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
 def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:

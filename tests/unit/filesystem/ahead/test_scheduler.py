@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ossmount.data.interface import Outcome
 from ossmount.filesystem.ahead.pace import FIRST
-from ossmount.filesystem.ahead.scheduler import FAILURES, IDLE, PAUSE
+from ossmount.filesystem.ahead.scheduler import FAILURES, IDLE, PAUSE, TICK
 from ossmount.model import Node
 from tests.unit.filesystem.ahead.fake_tree import Station, target
 
@@ -45,6 +46,32 @@ def test_failures_pause_it_and_it_goes_on() -> None:
     station.now += PAUSE[0] + 1
     station.scheduler.turn()
     assert len(station.asked) > before
+
+
+def test_a_list_that_is_told_during_a_pause_begins_after_it_though_nobody_reads() -> None:
+    async def main() -> None:
+        station = Station()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda task_status: station.scheduler.run(task_status.started))
+            await trio.sleep(10.0)
+            targets = [target(node) for node in station.tree.files(station.tree.folder("a"), 500)]
+            first = station.scheduler.open_list()
+            first.add(targets)
+            station.scheduler.told()
+            while station.prefetcher.under_way:
+                station.prefetcher.end(Outcome.FAILED)
+            station.scheduler.close_list(first)
+            await trio.sleep(10.0)  # nothing is there to be looked at
+            second = station.scheduler.open_list()
+            second.add(targets)
+            station.scheduler.told()
+            before = len(station.asked)
+            station.now += PAUSE[1]
+            await trio.sleep(3 * TICK)
+            assert len(station.asked) > before
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 def test_a_defect_pauses_it_and_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

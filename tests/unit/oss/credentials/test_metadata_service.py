@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from ossmount.oss.credentials.interface import CredentialsError, NotConfigured, Temporary
-from ossmount.oss.credentials.metadata_service import EcsProvider
+from ossmount.oss.credentials.metadata_service import EcsProvider, region_of
 from tests.identity import ROLE, IdentityServer
 
 
@@ -49,6 +49,18 @@ def test_a_service_that_is_down(identity: IdentityServer) -> None:
     assert provider.obtain().credentials.access_key_id
 
 
+def test_the_region_of_the_instance(identity: IdentityServer) -> None:
+    assert region_of(identity.url, {}) == "cn-hangzhou"
+    assert region_of(identity.url, {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}) == ""
+    identity.plain = True
+    assert region_of(identity.url, {}) == "cn-hangzhou"
+    for answer in ("<html>", "", "cn hangzhou"):
+        identity.region = answer
+        assert region_of(identity.url, {}) == ""
+    identity.status = 503
+    assert region_of(identity.url, {}) == ""
+
+
 def test_no_ecs_instance_at_all() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -56,6 +68,7 @@ def test_no_ecs_instance_at_all() -> None:
         EcsProvider(url, "", {}, certain=False).obtain()
     with pytest.raises(Temporary, match="Connection refused"):
         EcsProvider(url, "", {}).obtain()
+    assert region_of(url, {}) == ""
 
 
 @pytest.mark.parametrize("role", ["../secrets", "a b", "x\r\ny"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +21,12 @@ CHAIN = {"name": "chain", "mode": "ChainableRamRoleArn", "source_profile": "ak",
 LOOP = {"name": "loop", "mode": "ChainableRamRoleArn", "source_profile": "loop", "ram_role_arn": ARN}
 ECS = {"name": "ecs", "mode": "EcsRamRole", "ram_role_name": ROLE}
 OAUTH = {"name": "oauth", "mode": "OAuth", "oauth_site_type": "CN"}
+PAIR = {"name": "pair", "mode": "RsaKeyPair", "key_pair_name": "mine", "private_key": "/nowhere"}
 EMPTY = {"name": "default", "mode": "AK", "access_key_id": "", "access_key_secret": ""}
+
+
+def no_sdk(**_: object) -> NoReturn:
+    raise NotConfigured("the SDK is not installed")
 
 
 def provider(folder: Path, identity: IdentityServer, profile: str = "", current: str = "ak") -> ProfileProvider:
@@ -37,10 +43,10 @@ def provider(folder: Path, identity: IdentityServer, profile: str = "", current:
         "oidc_provider_arn": ISSUER,
         "oidc_token_file": f"{folder}/token",
     }
-    profiles = [AK, STS, ROLE_ARN, CHAIN, LOOP, ECS, OAUTH, EMPTY, external, oidc]
+    profiles = [AK, STS, ROLE_ARN, CHAIN, LOOP, ECS, OAUTH, PAIR, EMPTY, external, oidc]
     path.write_text(json.dumps({"current": current, "profiles": profiles}))
     return ProfileProvider(
-        path, profile, lambda role: EcsProvider(identity.url, role, {}), lambda region: sts_service(identity.url)
+        path, profile, lambda role: EcsProvider(identity.url, role, {}), lambda region: sts_service(identity.url), no_sdk
     )
 
 
@@ -68,7 +74,8 @@ def test_roles(tmp_path: Path, identity: IdentityServer, profile: str) -> None:
     [
         ("none", CredentialsError, r"has no profile 'none'; it has ak, chain, default"),
         ("loop", CredentialsError, r"'loop' .* source_profile leads from one to the next without end"),
-        ("oauth", NotConfigured, r"has the mode OAuth, of which ossmount has no use"),
+        ("oauth", NotConfigured, "the SDK is not installed"),
+        ("pair", NotConfigured, r"has the mode RsaKeyPair, of which ossmount has no use"),
         ("default", NotConfigured, r"'default' .* holds no access key"),
     ],
 )

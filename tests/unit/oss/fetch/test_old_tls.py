@@ -14,6 +14,8 @@ import trio
 
 from ossmount.errors import OssMountError, Unavailable
 from ossmount.oss.buckets import Bucket
+from ossmount.oss.credentials.http import Unreachable, ask
+from ossmount.oss.credentials.sts import sts_service
 from tests.unit.oss.fetch.scripted import Wanted, cancel_after_retries, fetch_all, source
 
 OLD = "DEFAULT@SECLEVEL=0"  # OpenSSL 3 has TLS 1.1 at this level only
@@ -102,4 +104,10 @@ def test_listings_refuse_it(server: OldServer) -> None:
 
     with pytest.raises(OssMountError):
         trio.run(check)
+    assert server.tries and not server.done
+
+
+def test_services_that_issue_credentials_refuse_it(server: OldServer) -> None:
+    with pytest.raises(Unreachable):
+        ask(sts_service(server.url), "POST", "/")
     assert server.tries and not server.done

@@ -124,6 +124,45 @@ def test_nothing_gets_through_and_then_everything() -> None:
     assert taken > 20_000
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_end_of_an_outage_is_met_within_seconds(known: bool) -> None:
+    """Everything is refused for 30 s, with a ceiling that was known before, or from the first request on."""
+    client = Client(Ceiling(500.0 if known else 0.0))
+    client.run(5.0)
+    client.ceiling = Ceiling(0.0)
+    client.run(30.0)
+    assert client.pace.rate < 10.0
+    client.ceiling = Ceiling(500.0)
+    assert client.run(2.0)[0] > 25
+    client.run(3.0)
+    taken, throttled = client.run(1.0)
+    assert taken >= 0.9 * 500
+    assert throttled <= 0.5 * taken
+
+
+def test_a_machine_that_stood_still_soon_asks_as_before() -> None:
+    """What it asks all at once then is refused in part, and says nothing about the ceiling."""
+    client = Client(Ceiling(500.0))
+    client.run(20.0)
+    before, cut = client.pace.rate, client.pace.rate
+    for when in (20.6, 21.2):
+        client.pace.answered(40, 20, when)
+        cut = min(cut, client.pace.rate)
+    assert cut >= 0.6 * before
+    client.pace.answered(int(cut * 0.6), 0, 21.8)
+    assert client.pace.rate >= 0.9 * 500
+
+
+def test_a_lower_ceiling_is_learned_within_seconds() -> None:
+    client = Client(Ceiling(1000.0))
+    client.run(20.0)
+    client.ceiling = Ceiling(200.0)
+    client.run(5.0)
+    taken, throttled = client.run(20.0)
+    assert taken >= 0.9 * 200 * 20
+    assert throttled <= 0.1 * taken
+
+
 def test_it_is_forgotten_when_less_is_asked_for() -> None:
     client = Client(Ceiling(500.0))
     client.run(5.0)
