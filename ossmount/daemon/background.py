@@ -20,7 +20,7 @@ from ossmount.daemon.keeping import daemon_words, keeper_words, plan_of
 from ossmount.daemon.logs import open_log
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
-from ossmount.keeper.table import is_automounted
+from ossmount.keeper.mounts import is_automounted
 from ossmount.options.declarations import FUSE_FD
 
 _END = 30.0  # seconds that a daemon may take to end when the command is interrupted

@@ -23,7 +23,7 @@ from ossmount.daemon.keeping import keeper_words, plan_of
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.keeper import wire
-from ossmount.keeper.table import is_automounted
+from ossmount.keeper.mounts import is_automounted
 from ossmount.options.declarations import USER
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 
 from ossmount.keeper import elsewhere, wire
+from ossmount.keeper.mounts import is_automounted
 from ossmount.keeper.plan import Plan, memory_file
 from ossmount.keeper.report import log
-from ossmount.keeper.table import is_automounted
 
 SILENT = 10.0  # seconds without a heartbeat after which a daemon counts as dead
 DUMPING = 1.0  # seconds that a daemon which counts as dead has to write down what it was doing

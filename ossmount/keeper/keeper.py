@@ -16,7 +16,7 @@ import select
 import time
 from collections.abc import Callable
 
-from ossmount.keeper import kernel, mounts, table, wire
+from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
@@ -179,11 +179,7 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
-<<<<<<< HEAD
-            self._mounted = self._mounted or table.device_at(self._plan.mountpoint)
-=======
             self._mounted = self._mounted or mounts.topmost(self._plan.mountpoint)[1]
->>>>>>> main
             if self._coming is None:  # else a restart is waited for
                 self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ossmount.keeper.table import is_automounted
+from ossmount.keeper.mounts import is_automounted
 
 TABLE = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda rw
