@@ -113,7 +113,9 @@ class Stage:
             store.put(BUCKET, b"shards/%d.tar" % number, os.urandom(LARGE))
 
     def run(self, *words: str) -> str:
-        done = subprocess.run(["ossmount", *words], env=self.environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(["ossmount", *words], env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"ossmount {words[0]} ended with {done.returncode}: {done.stderr}")
         return done.stdout
 
     @contextlib.contextmanager

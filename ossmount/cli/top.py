@@ -35,7 +35,7 @@ _LEAST = 0.2  # seconds between two looks: each costs the daemon about 2 ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNT")
+    parser.add_argument("mountpoint", metavar="MOUNT", help="the mount to look at")
     parser.add_argument("--interval", metavar="SECONDS", default="2", help="between two screens (default 2)")
     parser.add_argument("--once", action="store_true", help="print one screen and end; for pipes and logs")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each interval, until it is interrupted")

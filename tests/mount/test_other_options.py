@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -96,8 +97,9 @@ def test_the_log_has_no_more_than_its_level_lets_through(plain_shop: Workshop) -
     plain_shop.server.store.put(BUCKET, b"file", b"x")
     with plain_shop.mounted("--log-level", "error", name="quiet") as mount:
         assert " INFO " not in mount.log
-    with plain_shop.mounted(name="usual") as mount:
-        assert "usual is mounted" in mount.log
+    with plain_shop.mounted("--log-level", "debug", name="chatty") as mount:
+        os.listdir(mount.path)
+        eventually(lambda: re.search(r" DEBUG .* LIST.*: HTTP 200 in \d+ ms", mount.log), "requests are logged")
 
 
 @pytest.mark.option("timeout")
