@@ -18,7 +18,7 @@ def test_its_commands_are_those_of_readme() -> None:
 
 
 def test_it_names_no_server_but_its_own() -> None:
-    assert set(re.findall(r"https?://([^/\s\")]+)", DOCUMENT.read_text("utf-8"))) == {"127.0.0.1:9000"}
+    assert set(re.findall(r"https?://([^/:\s\")]+)", DOCUMENT.read_text("utf-8"))) == {"127.0.0.1"}
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:

@@ -25,7 +25,8 @@ STAYS = "ossmount serve"
 _HEAD = """# A quick start, as it went
 
 What [README.md](../README.md) tells a newcomer to type, in a container with a fresh Debian 12 (`/dev/fuse`, CAP_SYS_ADMIN), and
-what came of it. Written by `python -m tests.ways.newcomer`; a test compares its commands with those of README.
+what came of it. The machine below had two cores and a lot else to do; README has the figures of a quiet one. Written by
+`python -m tests.ways.newcomer`; a test compares its commands with those of README.
 """
 _LONG = 24  # lines of an output that are all shown
 _FIRST, _LAST = 2, 6  # of a longer one
