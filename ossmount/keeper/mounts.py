@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from ossmount.keeper.mounting import Mounting
+from ossmount.keeper.guard import Guard
 from ossmount.keeper.report import log
 
 _LIMIT = 5.0  # seconds for one command
@@ -28,13 +28,13 @@ def device_at(mountpoint: str) -> str:
     return found
 
 
-def detach(mountpoint: str, device: str, commands: list[list[str]], mounting: Mounting | None) -> None:
+def detach(mountpoint: str, device: str, commands: list[list[str]], guard: Guard | None) -> None:
     """Detaches our mount, and not what somebody else has mounted there since: by the first command that succeeds.
 
-    mounting: who has mounted it, where commands may not.
+    guard: who has mounted it, where commands may not.
     """
-    if mounting is not None:
-        mounting.take_away()
+    if guard is not None:
+        guard.take_away()
         commands = []
     for words in commands:
         if device_at(mountpoint) != device:
