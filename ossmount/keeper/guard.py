@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ class Guard:
         number = self._last = self._last + 1
         self._waiting[number] = daemon, message["number"]
         try:
-            fields = {name: value for name, value in message.items() if name not in ("kind", "number")}
+            fields = {name: message[name] for name in ("allow_other", "kb") if name in message}
             wire.send(self.connection, str(message["kind"]), tuple(descriptors), number=number, **fields)
         except OSError as failure:
             self._answer({"number": number, "error": failure.errno or errno.EIO})
@@ -89,6 +90,8 @@ class Guard:
         return errno.ENOTCONN, 0
 
     def _hear(self, watch: Watch) -> None:
+        if not select.select([self.connection], (), (), 0)[0]:
+            return  # _call() was quicker
         received = wire.receive(self.connection)
         if received is not None:
             self._answer(received[0])
@@ -141,18 +144,16 @@ def serve(connection: socket.socket, mounting: Mounting) -> None:
     """Until nobody is left who could ask."""
     while (received := wire.receive(connection)) is not None:
         message, descriptors = received
-        if message["kind"] == "detach":
-            _detach(connection, mounting, message["number"])
-            continue
-        error = backing = 0
         try:
-            backing = _do(mounting, message, descriptors)
+            if message["kind"] == "detach":
+                _detach(connection, mounting, message["number"])
+            else:
+                _tell(connection, message["number"], 0, _do(mounting, message, descriptors))
         except OSError as failure:
-            error = failure.errno or errno.EIO
+            _tell(connection, message["number"], failure.errno or errno.EIO, 0)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        _tell(connection, message["number"], error, backing)
 
 
 def _do(mounting: Mounting, message: dict[str, object], descriptors: list[int]) -> int:
