@@ -9,18 +9,16 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from ossmount.control.state import USERS
 
 _LARGEST = 1 << 20  # bytes of a record
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What is known of a mount without asking its daemon. Paths are text as os.fsdecode gives it."""
 
     mountpoint: str
@@ -86,9 +84,11 @@ class Registry:
     def write(self, record: Record) -> None:
         """Atomically, and readable by its owner only. Takes the place of a daemon or keeper that was killed."""
         previous = self.find(record.mountpoint)
+        import tempfile  # not needed by the commands that only read
+
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".record-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file)
+            json.dump(record._asdict(), file)
         os.replace(temporary, self.path(record.mountpoint, ".json"))
         if previous is not None:
             for path, alive in ((previous.socket, previous.runs()), (previous.keeper_socket, previous.kept())):
@@ -125,7 +125,7 @@ def _read(path: Path) -> Record | None:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             writer = os.fstat(file.fileno()).st_uid
             value = json.loads(file.read(_LARGEST).decode())
-        record = Record(**{field.name: value[field.name] for field in fields(Record)})
+        record = Record(**{name: value[name] for name in Record._fields})
         return record if writer == os.geteuid() or _is_credible(record, writer, path.parent) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,15 @@ class ControlServer:
                         answer = await self._answer(request)
                     except BadRequest as error:
                         answer = {"error": str(error)}
-                    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                        raise
                     except Exception as error:  # the boundary: a defect in one answer must not end the mount
+                        if _is_gone(error):
+                            raise
                         log.exception("control: %r failed", line[:200])
                         answer = {"error": f"{type(error).__name__}: {error}"}
                     await conversation.send(answer)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, BadRequest) as error:
+            except Exception as error:
+                if not (_is_gone(error) or isinstance(error, BadRequest)):
+                    raise
                 log.info("control: a client is gone: %r", error)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +122,14 @@ class ControlServer:
             known = ", ".join(sorted([*self._commands, *self._talks]))
             raise BadRequest(f"unknown command {request['command']!r}; there are: {known}")
         return await command(request)
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether a client has left, or takes nothing, and nothing else went wrong. A conversation with tasks raises groups."""
+    parts: Sequence[BaseException] = getattr(error, "exceptions", ())
+    if parts:
+        return all(map(_is_gone, parts))
+    return isinstance(error, (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError))
 
 
 def _request(line: bytes) -> dict[str, Any]:

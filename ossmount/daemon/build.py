@@ -8,7 +8,6 @@ import math
 import os
 import stat
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ossmount.channel.interface import Borrower, Channel, Lender
@@ -35,7 +34,6 @@ from ossmount.daemon.prefetching import Prefetching
 from ossmount.daemon.refresh import refresh_command
 from ossmount.daemon.remote import Remote, connect
 from ossmount.daemon.snapshots import StoredSnapshot, check_apart, check_source
-from ossmount.data.disk.cache import DiskCache
 from ossmount.data.integrity import SAMPLE, Integrity
 from ossmount.data.reader import ObjectReader
 from ossmount.data.slab import Slab
@@ -80,7 +78,11 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
     depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.privileged)
-    disk = None if disk_config is None else DiskCache(checked, slab, replace(disk_config, copies=depth > 0))
+    disk = None
+    if disk_config is not None:
+        from ossmount.data.disk.cache import DiskCache  # 10 ms, for mounts that have one
+
+        disk = DiskCache(checked, slab, disk_config._replace(copies=depth > 0))
 
     def on_change(node: int, names: Sequence[tuple[int, bytes]]) -> None:
         filesystem.changed(node, names)
@@ -110,7 +112,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
         disk.attach(reader.hold, passthrough.checksums(remote.head), reader)
     filesystem = Filesystem(namespace, reader, filesystem_config(settings), remote.head)
     damage.drop_from(filesystem.drop, *(() if disk is None else (disk.drop,)))
-    kernel_config = replace(channel_config(order), passthrough=depth, why_no_passthrough=why_no_passthrough)
+    kernel_config = channel_config(order)._replace(passthrough=depth, why_no_passthrough=why_no_passthrough)
     channel, reason = make_channel(settings, filesystem, kernel_config, kept, passthrough.Copies(namespace, disk))
     filesystem.attach(channel)
 
@@ -315,7 +317,9 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
-    return DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
+    config = DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
+    # OSS is asked when a third of the time is over, while somebody still waits.
+    return config._replace(slow_after=min(config.slow_after, settings[options.TIMEOUT] / 3))
 
 
 def store_name(source: SourceConfig, *, several: bool = False) -> str:

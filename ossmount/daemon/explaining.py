@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ossmount.channel.interface import Channel, Observable
 from ossmount.control.server import BadRequest
-from ossmount.data.disk.layout import DATA_SUFFIX, PIN_SUFFIX, SUFFIXES, WHOLE_SUFFIX, name_of
-from ossmount.data.disk.places import Places
 from ossmount.data.reader import ObjectReader
 from ossmount.filesystem.ahead.paths import PathFinder
 from ossmount.metadata.interface import Namespace
 from ossmount.model import Kind, Version
+
+if TYPE_CHECKING:
+    from ossmount.data.disk.places import Places
 
 
 class ExplainCommand:
@@ -65,6 +66,8 @@ class ExplainCommand:
 
     async def _on_disk(self, places: Places, version: Version) -> dict[str, object]:
         """In a thread: a disk may hang."""
+        from ossmount.data.disk.layout import name_of  # only mounts with a cache on disk load what belongs to it
+
         base = places.path_of(name_of(self._store, version))
         with trio.move_on_after(2):
             return await trio.to_thread.run_sync(_look, base, abandon_on_cancel=True)
@@ -73,6 +76,8 @@ class ExplainCommand:
 
 def _look(base: str) -> dict[str, object]:
     """What lies there; bytes as the disk counts them, holes not."""
+    from ossmount.data.disk.layout import DATA_SUFFIX, PIN_SUFFIX, SUFFIXES, WHOLE_SUFFIX
+
     files, total = [], 0
     for suffix in (*SUFFIXES, PIN_SUFFIX) if base else ():
         try:

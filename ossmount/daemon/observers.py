@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ossmount.channel.interface import Channel, Observable
 from ossmount.control.server import Command, Talk
@@ -16,11 +16,13 @@ from ossmount.daemon.order import Order
 from ossmount.daemon.remote import Remote
 from ossmount.daemon.slow_log import PART, SlowLog
 from ossmount.daemon.tracing import Tracing
-from ossmount.data.disk.places import Places
 from ossmount.data.reader import ObjectReader
 from ossmount.metadata.interface import Namespace
 from ossmount.options import declarations as options
 from ossmount.options.settings import Settings, UsageError
+
+if TYPE_CHECKING:
+    from ossmount.data.disk.places import Places
 
 
 class Cached(NamedTuple):

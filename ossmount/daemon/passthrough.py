@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossmount.channel import mounting
 from ossmount.config import DiskConfig
 from ossmount.daemon.choice import choose_channel
-from ossmount.data.disk.cache import DiskCache
-from ossmount.data.disk.local import LEAST, Checksum
 from ossmount.errors import Changed
 from ossmount.metadata.interface import Namespace
 from ossmount.model import ObjectInfo, Version
 from ossmount.options import declarations as options
 from ossmount.options.settings import Settings
+
+if TYPE_CHECKING:
+    from ossmount.data.disk.cache import DiskCache
+    from ossmount.data.disk.local import Checksum
 
 _SYS_ADMIN = 21  # CAP_SYS_ADMIN, include/uapi/linux/capability.h
 _STACKED = frozenset({"overlay", "ecryptfs"})  # file systems that lie on others: their files are one level up
@@ -81,9 +85,14 @@ class Copies:
     def __init__(self, namespace: Namespace, disk: DiskCache | None) -> None:
         self._namespace = namespace
         self._disk = disk
+        self._least: float = math.inf  # bytes of a file of which there may be a copy
+        if disk is not None:
+            from ossmount.data.disk.local import LEAST  # only mounts with a cache on disk load what belongs to it
+
+            self._least = LEAST
 
     def may_have(self, node: int) -> bool:
-        return self._namespace.resolve(node).size >= LEAST
+        return self._namespace.resolve(node).size >= self._least
 
     async def open(self, node: int) -> int | None:
         if self._disk is None or self._disk.copies is None:

@@ -9,18 +9,18 @@ Paths are relative to the mount. anew: what is lacking is dropped from our memor
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ossmount.control.server import BadRequest
-from ossmount.data.disk.cache import DiskCache
-from ossmount.data.disk.pins import State
 from ossmount.data.interface import Reader
 from ossmount.filesystem.ahead.paths import PathFinder
 from ossmount.metadata.interface import Namespace
 from ossmount.model import Kind, Version
 
+if TYPE_CHECKING:
+    from ossmount.data.disk.cache import DiskCache
+
 MOST_PATHS: Final = 1024  # in one request
-_SHOWN: Final = {State.KEPT: "kept", State.LACKING: "lacking", State.NO_ROOM: "no room", State.FAILED: "failed"}
 
 
 class PinCommand:
@@ -37,6 +37,9 @@ class PinCommand:
             raise BadRequest(f"pin: paths is a list of at most {MOST_PATHS} texts")
         if self._disk is None:
             return {"refused": "this mount has no cache on disk: mount it with --cache-dir"}
+        from ossmount.data.disk.pins import State  # only mounts with a cache on disk load what belongs to it
+
+        shown = {State.KEPT: "kept", State.LACKING: "lacking", State.NO_ROOM: "no room", State.FAILED: "failed"}
         nodes = await PathFinder(self._namespace).nodes([os.fsencode(path) for path in paths])
         states = ["unknown"] * len(paths)
         asked: list[int] = []
@@ -47,9 +50,9 @@ class PinCommand:
                     asked.append(index)
                     versions.append(Version(node.key, node.etag, node.size))
                 else:
-                    states[index] = _SHOWN[State.KEPT]  # there is nothing to keep
+                    states[index] = shown[State.KEPT]  # there is nothing to keep
         for index, version, state in zip(asked, versions, await self._disk.pinning.pin(versions, bool(on)), strict=True):
-            states[index] = _SHOWN[state]
+            states[index] = shown[state]
             if anew and state is State.LACKING:
                 self._reader.forget(version)
         return {"states": states, "writing": self._disk.facts()["writing"]}

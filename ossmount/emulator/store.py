@@ -71,14 +71,17 @@ class Store:
 
     def writable(self, name: str) -> StoredBucket:
         """The bucket for writing. Raises AccessDenied where plain files are served."""
-        if self.plain:
-            raise OssError("AccessDenied", "The server runs with --plain, which serves a folder read-only.")
-        if not _BUCKET_NAME.fullmatch(name):
-            raise OssError("InvalidBucketName", details={"BucketName": name})
+        self._check_writable(name)
         with self._lock:
             if name not in self._stored:
                 raise OssError("NoSuchBucket", details={"BucketName": name})
             return self._stored[name]
+
+    def _check_writable(self, name: str) -> None:
+        if self.plain:
+            raise OssError("AccessDenied", "The server runs with --plain, which serves a folder read-only.")
+        if not _BUCKET_NAME.fullmatch(name):
+            raise OssError("InvalidBucketName", details={"BucketName": name})
 
     def names(self) -> list[str]:
         if self.plain:
@@ -88,10 +91,7 @@ class Store:
 
     def create_bucket(self, name: str, *, acl: str = "", storage_class: str = "") -> None:
         """Makes a bucket; one that is there already stays as it is, as OSS has it for its owner."""
-        if self.plain:
-            raise OssError("AccessDenied", "The server runs with --plain, which serves a folder read-only.")
-        if not _BUCKET_NAME.fullmatch(name):
-            raise OssError("InvalidBucketName", details={"BucketName": name})
+        self._check_writable(name)
         with self._lock:
             if name not in self._stored:
                 self._stored[name] = StoredBucket(self.directory / name, create=True, acl=acl, storage_class=storage_class)

@@ -181,7 +181,7 @@ class Keeper:
         elif kind == "ready":
             daemon.serving = True
             self._tries = 0
-            self._mounted = self._mounted or mounts.device_at(self._plan.mountpoint)
+            self._mounted = self._mounted or mounts.topmost(self._plan.mountpoint)[1]
             if self._coming is None:  # else a restart is waited for
                 self._answer(pid=daemon.pid)
             self._notify.ready(f"daemon {daemon.pid} serves {self._plan.mountpoint}")
@@ -246,12 +246,11 @@ class Keeper:
         self._deaths += 1
         self._died = True
         log(f"daemon {daemon.pid} {daemon.why or how}{'' if daemon.serving else ', before it served'}", "ERROR")
-        if not daemon.serving:
-            self._tries += 1
-            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
+        self._tries += not daemon.serving
         if self._coming is not None:
             self._replace()
         else:
+            self._answer(error=daemon.why or f"the new daemon {how} before it served; the log says more")
             self._try_again(f"{self._tries} daemons in a row died before they served; the last one {how}")
 
     def _try_again(self, why: str) -> None:
@@ -396,5 +395,6 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, self._guard)
+            take_away = None if self._guard is None else self._guard.take_away
+            mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, take_away)
         self._exit_code = code

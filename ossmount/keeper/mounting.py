@@ -15,6 +15,7 @@ import os
 import re
 
 from ossmount.keeper.identity import CAP_SYS_ADMIN, keep_only
+from ossmount.keeper.mounts import topmost
 
 _READ_ONLY = 1 | 2 | 4  # MS_RDONLY, MS_NOSUID, MS_NODEV
 _MNT_DETACH = 2
@@ -52,7 +53,7 @@ class Mounting:
             raise OSError(code, os.strerror(code))
         os.close(self.place)
         self.place = -1
-        self._mount, self._device = _last_mount(self._mountpoint)
+        self._mount, self._device = topmost(self._mountpoint)
 
     def read_ahead(self, kb: int) -> None:
         """Of our mount, after INIT; with that the mount is made, and what is kept until then is given up.
@@ -81,16 +82,3 @@ class Mounting:
             return errno.EINVAL
         libc = ctypes.CDLL(None, use_errno=True)
         return ctypes.get_errno() if libc.umount2(f"/proc/self/fd/{found}".encode(), _MNT_DETACH) else 0
-
-
-def _last_mount(mountpoint: str) -> tuple[int, str]:
-    """Number and device of the topmost mount of ours on a path; 0 and "" where there is none."""
-    found = 0, ""
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            fields, _, rest = line.partition(b" - ")
-            number, _, device, _, path, *_ = fields.split(b" ")
-            path = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
-            if path == os.fsencode(mountpoint) and rest.startswith(_KIND.encode() + b" "):
-                found = int(number), device.decode()
-    return found

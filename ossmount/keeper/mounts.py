@@ -3,41 +3,59 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections.abc import Callable, Iterator
 
-from ossmount.keeper.guard import Guard
 from ossmount.keeper.report import log
 
+_TABLE = "/proc/self/mountinfo"
 _LIMIT = 5.0  # seconds for one command
 _LOOK = 0.01  # seconds between two looks at it
-_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\"))
 
 
-def device_at(mountpoint: str) -> str:
-    """MAJOR:MINOR of what is mounted there, on top; "" for nothing. Never touches it. Source: proc_pid_mountinfo(5)."""
-    found = ""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.split(" ")
-            place = fields[4]
-            for written, meant in _ESCAPES:
-                place = place.replace(written, meant)
-            if place == mountpoint:
-                found = fields[2]
+def topmost(mountpoint: str, table: str = _TABLE) -> tuple[int, str]:
+    """Number and MAJOR:MINOR of what is mounted there, on top; 0 and "" for nothing. Never touches it.
+
+    Source: proc_pid_mountinfo(5).
+    """
+    found = 0, ""
+    for fields in _lines_of(mountpoint, table):
+        found = int(fields[0]), fields[2].decode()
     return found
 
 
-def detach(mountpoint: str, device: str, commands: list[list[str]], guard: Guard | None) -> None:
+def is_automounted(mountpoint: str, table: str = _TABLE) -> bool:
+    """Whether an automounter waits there (systemd.automount(5), automount(8)).
+
+    It lets the processes of its own process group look below its trap and mount there; any other one that touches the place
+    starts another mount and waits for it. So whatever of ours touches it stays in the group that it was started in. Source:
+    Documentation/filesystems/autofs.rst of the kernel, "Communicating with autofs: detecting the daemon".
+    """
+    return any(fields[fields.index(b"-") + 1] == b"autofs" for fields in _lines_of(mountpoint, table))
+
+
+def _lines_of(mountpoint: str, table: str) -> Iterator[list[bytes]]:
+    """The fields of all that is mounted at exactly this place, the topmost last."""
+    with open(table, "rb") as file:
+        for line in file:
+            fields = line.split(b" ")
+            path = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
+            if path == os.fsencode(mountpoint):
+                yield fields
+
+
+def detach(mountpoint: str, device: str, commands: list[list[str]], take_away: Callable[[], object] | None) -> None:
     """Detaches our mount, and not what somebody else has mounted there since: by the first command that succeeds.
 
-    guard: who has mounted it, where commands may not.
+    take_away: what does it where commands may not.
     """
-    if guard is not None:
-        guard.take_away()
+    if take_away is not None:
+        take_away()
         commands = []
     for words in commands:
-        if device_at(mountpoint) != device:
+        if topmost(mountpoint)[1] != device:
             return
         try:
             pid = os.posix_spawn(words[0], words, os.environ)
@@ -49,5 +67,5 @@ def detach(mountpoint: str, device: str, commands: list[list[str]], guard: Guard
                 os.kill(pid, signal.SIGKILL)
                 break
             time.sleep(_LOOK)
-    if device_at(mountpoint) == device:
+    if topmost(mountpoint)[1] == device:
         log(f"{mountpoint} could not be unmounted: it answers ENOTCONN until it is", "ERROR")

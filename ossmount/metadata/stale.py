@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from ossmount.config import MetadataConfig
@@ -44,7 +43,7 @@ class Stale:
         gone: set[int],
     ) -> None:
         self._on = config.stale > 0 and min(config.attr_ttl, config.entry_ttl) > 0
-        longer = replace(config, attr_ttl=config.attr_ttl + config.stale, entry_ttl=config.entry_ttl + config.stale)
+        longer = config._replace(attr_ttl=config.attr_ttl + config.stale, entry_ttl=config.entry_ttl + config.stale)
         self._answers = Answers(tree, longer, clock, requests)
         self._answers.gone = gone
         self._start = requests.start

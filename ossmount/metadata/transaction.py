@@ -165,7 +165,9 @@ class Transaction:
         change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
         later = any(i.time > time for i in coverage.intervals)  # a newer listing was merged already: it is right
-        newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time} if later else set()
+        newer = {n for n, child in existing.items() if child.validated > time}  # so was an answer about that name alone
+        if later:
+            newer.update(n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time)
         puts: list[tuple[bytes, bytes]] = []
         files: Sequence[tuple[bytes, ObjectInfo]] = stretch.files
         if existing:
@@ -191,9 +193,11 @@ class Transaction:
         return change._replace(told=change.told and bool(change.names)), found
 
     def merge_head(self, parent: int, name: bytes, info: ObjectInfo | None, time: float) -> list[Change]:
-        """Makes the store say what HEAD said of one object; None: it does not exist."""
+        """Makes the store say what HEAD said of one object; None: it does not exist. Not where it knows that from later."""
         change = Change(parent, [], [], True)
         old = self._child(parent, name, False)
+        if (old is not None and old.validated > time) or self.coverage(parent).at(name) > time:
+            return []
         if info is None:
             if old is not None:
                 self._remove(change, name, False, old)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import trio
@@ -30,7 +29,7 @@ def sources_of(source: SourceConfig, buckets: Sequence[str]) -> dict[str, Source
     """
     if len(buckets) > MOST:
         raise ValueError(f"{len(buckets)} buckets in one mount: {MOST} are the most")
-    made = {bucket: replace(source, bucket=bucket, prefix=b"") for bucket in sorted(buckets, key=lambda name: name + "/")}
+    made = {bucket: source._replace(bucket=bucket, prefix=b"") for bucket in sorted(buckets, key=lambda name: name + "/")}
     if len({endpoint_of(each) for each in made.values()}) < len(made):
         raise ValueError(f"{source.endpoint} leads to one bucket only: give the endpoint of the region for several")
     return made
@@ -95,8 +94,8 @@ class SeveralPools:
         self, sources: Mapping[str, SourceConfig], config: FetchConfig, slab_fd: int, slab_size: int, rates: Rates
     ) -> None:
         """rates: of all of them together. Raises ValueError as FetchPool does."""
-        share = replace(
-            config, workers=max(1, config.workers // len(sources)), connections=max(1, config.connections // len(sources))
+        share = config._replace(
+            workers=max(1, config.workers // len(sources)), connections=max(1, config.connections // len(sources))
         )
         self._pools = [FetchPool(source, share, slab_fd, slab_size, rates=rates) for source in sources.values()]
         self._places = {name: index for index, name in enumerate(sources)}

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes
 
@@ -26,6 +25,8 @@ V1_SIGNED_PARAMETERS = frozenset(
         *("stat", "symlink", "tagging", "uploadId", "uploads", "versionId"),
     ]
 )
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 
@@ -76,8 +77,8 @@ class Signer:
     def _now(self) -> _Moment:
         second, moment = int(self._clock()), self._moment
         if second != moment.second:
-            iso = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-            self._moment = moment = _Moment(second, formatdate(second, usegmt=True), iso)
+            at = time.gmtime(second)
+            self._moment = moment = _Moment(second, _http_date(at), time.strftime("%Y%m%dT%H%M%SZ", at))
         return moment
 
     def _sign_v1(
@@ -135,6 +136,12 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._derived = (secret, day, key)
         return key
+
+
+def _http_date(at: time.struct_time) -> str:
+    """RFC 9110, 5.6.7. Without email.utils, which costs 6 ms of a fetch process's start."""
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]  # strftime() would follow the locale
+    return f"{day}, {at.tm_mday:02} {month} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
 
 
 def _v1_subresources(query: Mapping[str, str]) -> str:

@@ -187,6 +187,7 @@ def one_mount() -> Iterator[Mount]:
             yield mount
 
 
+@pytest.mark.option("no_keeper")
 def test_what_has_no_keeper_is_not_restarted(plain_shop: Workshop) -> None:
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     with plain_shop.mounted("--no-keeper") as mount:

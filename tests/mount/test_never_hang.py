@@ -1,4 +1,4 @@
-"""The network, the store, its name or the cache's disk goes away in the middle of a read.
+"""The network, the store or its name goes away in the middle of a read; of disks see test_hanging_disk.
 
 Readers get an errno once the deadline has passed, can be killed before, read on when all is well again, and the mount can be
 taken away at any time.
@@ -15,16 +15,17 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ossmount.channel.mounting import find_mount
-from ossmount.control.registry import process_start
 from ossmount.emulator.server import EmulatedServer
+from tests.mount.disks import sh
 from tests.mount.support import BUCKET, LIMIT, Workshop, eventually
 
 SIZE = 64 << 20  # twice what the mount may keep in memory
@@ -127,9 +128,9 @@ def server(folder: Path, words: Sequence[str], host: str) -> Iterator[tuple[int,
 
 @contextlib.contextmanager
 def mounted(
-    shop: Workshop, url: str, words: Sequence[str], breaks: Callable[[], None], heals: Callable[[], None]
+    shop: Workshop, url: str, words: Sequence[str], breaks: Callable[[], None], heals: Callable[[], None], timeout: int = 1
 ) -> Iterator[World]:
-    shop.environment |= {"OSSMOUNT_ENDPOINT": url, "OSSMOUNT_TIMEOUT": "1", "OSSMOUNT_CONNECT_TIMEOUT": "2"}
+    shop.environment |= {"OSSMOUNT_ENDPOINT": url, "OSSMOUNT_TIMEOUT": f"{timeout}", "OSSMOUNT_CONNECT_TIMEOUT": "2"}
     world = World(shop, shop.mountpoint(), words, breaks, heals)
     try:
         done = world.run("mount", f"oss://{BUCKET}", str(world.path), "-o", "attr_timeout=1h,entry_timeout=1h", "--path-style")
@@ -144,14 +145,37 @@ def mounted(
 
 def test_a_server_that_is_frozen(plain_shop: Workshop) -> None:
     with server(plain_shop.folder / "frozen", (), "127.0.0.1") as (pid, url):
-        freeze, thaw = (lambda number=number: os.kill(pid, number) for number in (signal.SIGSTOP, signal.SIGCONT))
+        freeze, thaw = partial(os.kill, pid, signal.SIGSTOP), partial(os.kill, pid, signal.SIGCONT)
         with mounted(plain_shop, url, (), freeze, thaw) as world:
             check(world)
             assert find_mount(str(world.path)) is None
 
 
-def sh(*words: str) -> None:
-    subprocess.run(words, check=True, timeout=LIMIT)
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_a_server_that_is_frozen_for_90_seconds(plain_shop: Workshop) -> None:
+    """Longer than the deadline, and than the keeper waits for a daemon: the same daemon serves behind it."""
+    deadline = 30
+    with server(plain_shop.folder / "frozen", (), "127.0.0.1") as (pid, url):
+        freeze, thaw = partial(os.kill, pid, signal.SIGSTOP), partial(os.kill, pid, signal.SIGCONT)
+        with mounted(plain_shop, url, (), freeze, thaw, deadline) as world:
+            before = json.loads(world.run("status", str(world.path), "--json").stdout)["pids"]
+            with world.reader() as reader, world.reader() as killed:
+                freeze()
+                begin = time.monotonic()
+                goes_on(killed)
+                output, _ = reader.communicate("go\n", timeout=deadline + LIMIT)
+                assert int(output) in ERRORS
+                assert time.monotonic() - begin < 2 * deadline
+                killed.send_signal(signal.SIGTERM)
+                killed.wait(LIMIT)
+            time.sleep(max(0.0, begin + 90 - time.monotonic()))
+            assert json.loads(world.run("status", str(world.path), "--json").stdout)["pids"] == before
+            thaw()
+            eventually(lambda: reads_to_the_end(world), "the way back is found")
+            freeze()
+            assert world.run("umount", str(world.path)).returncode == 0
+            assert find_mount(str(world.path)) is None
 
 
 @pytest.mark.stress
@@ -223,36 +247,3 @@ def test_a_name_that_is_not_resolved_any_more(plain_shop: Workshop) -> None:
                     check(world)
         finally:
             space.kill()
-
-
-@pytest.mark.stress
-def test_a_cache_disk_that_is_frozen(plain_shop: Workshop) -> None:
-    """Nobody can write to it, nor create a file there: OSS is read, and the mount can be taken away and made again."""
-    shop = plain_shop
-    image, disk = shop.folder / "image", shop.folder / "disk"
-    disk.mkdir()
-    with open(image, "wb") as file:
-        file.truncate(200 << 20)
-    sh("mkfs.ext4", "-q", "-m", "0", str(image))
-    sh("mount", "-o", "loop", str(image), str(disk))
-    try:
-        shop.server.store.put(BUCKET, b"file", DATA)
-        shop.server.store.put(BUCKET, b"other", DATA)
-        with shop.mounted("--cache-dir", str(disk / "cache"), "--cache-free-space", "0") as mount:
-            pids = mount.status()["pids"]
-            assert (mount.path / "file").read_bytes() == DATA
-            sh("fsfreeze", "--freeze", str(disk))
-            thaw = threading.Timer(4 * LIMIT, sh, ("fsfreeze", "--unfreeze", str(disk)))  # a test that hangs must not stay so
-            thaw.start()
-            try:
-                assert (mount.path / "other").read_bytes() == DATA
-                assert (mount.path / "file").read_bytes() == DATA
-                assert shop.run("umount", str(mount.path)).returncode == 0
-                assert find_mount(str(mount.path)) is None
-                eventually(lambda: process_start(pids[0]) is None, "the daemon ends while its disk is frozen")
-            finally:
-                thaw.cancel()
-                sh("fsfreeze", "--unfreeze", str(disk))
-            eventually(lambda: all(process_start(pid) is None for pid in pids), "every process has ended")
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=LIMIT)

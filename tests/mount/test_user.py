@@ -58,6 +58,7 @@ def check_processes(mount: Mount) -> None:
         assert {int(shown[name], 16) for name in ("CapInh", "CapBnd", "CapAmb")} == {0}, shown["Name"]
 
 
+@pytest.mark.option("user")
 def test_no_process_is_roots_and_readers_see_no_difference(shop: Workshop) -> None:
     with shop.mounted(*OPTIONS) as mount:
         check_processes(mount)

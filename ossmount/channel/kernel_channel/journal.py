@@ -30,9 +30,7 @@ class Journal:
         self._map = mmap.mmap(descriptor, SIZE)
         self._died = int(after_death)
         self._mine: set[int] = set()  # taken up by this daemon: seen again they are the same attempt
-        self._deaths: dict[int, int] = dict(
-            _ENTRY.unpack_from(self._map, _BEGIN + index * _ENTRY.size) for index in range(ENTRIES)
-        )
+        self._deaths: dict[int, int] = dict(_ENTRY.iter_unpack(self._map[_BEGIN:]))
 
     def __repr__(self) -> str:
         return f"<Journal: {len(self._mine)} requests taken up>"

@@ -19,7 +19,8 @@ LOG_LEVEL: Option[str] = Option(
     RUNNING,
     units.choice("debug", "info", "warning", "error"),
     "info",
-    "How much the daemon logs: to stderr in the foreground, else to a file that `ossmount status` names.",
+    "How much the daemon logs: to stderr in the foreground, else to a file that `ossmount status` names. debug: also each LIST "
+    "and HEAD, with its answer (`ossmount trace` shows what the kernel asks).",
 )
 
 USER: Option[str] = Option(

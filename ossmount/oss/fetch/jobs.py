@@ -77,8 +77,8 @@ class JobQueue:
         queue.move_to_end(job.number, last=False)
 
     def promote(self, number: int) -> None:
-        """Moves a readahead that waits for a connection to the end of demand."""
-        job = self._readahead.pop(number, None)
+        """Moves a readahead that waits for a connection, or for the end of its delay, to the end of demand."""
+        job = self._readahead.pop(number, None) or self._delayed.pop(number, None)
         if job is not None:
             self._demand[number] = job
 

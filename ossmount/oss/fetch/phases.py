@@ -46,6 +46,13 @@ class Phases:
         job.paused += pause
         self._paused += pause
 
+    def hurried(self, job: Job, now: float) -> None:
+        """The rest of the pause is left out."""
+        left = max(0.0, job.since - now)
+        job.since -= left
+        job.paused -= left
+        self._paused -= left
+
     def slow(self, job: Job, now: float) -> list[wire.Message]:
         """What the daemon is told of a job that ends now."""
         if now - job.born < self._slow_after:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
+class WorkerSettings(NamedTuple):
     """Plain values only: they go through marshal."""
 
     bucket: str
@@ -29,4 +27,4 @@ class WorkerSettings:
         return min(15.0, self.timeout / 4)
 
     def packed(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()

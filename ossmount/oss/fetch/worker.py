@@ -183,6 +183,7 @@ class Worker:
             job.demand = True
             job.deadline = max(job.deadline, deadline)
             self._queue.promote(number)
+            self._phases.hurried(job, self._now)  # what failed when nobody waited may be over for whoever waits now
             if job.progress and job.scatter.received > job.reported:
                 self.progressed(job)
 

@@ -39,8 +39,11 @@ _INCREASE: Final = 0.02
 _SEARCH: Final = 4.0
 _LIFTED: Final = 1.5
 _CALM: Final = 10.0
-#: A rate grows fast only while so much of it is used: else it says nothing.
+#: A rate grows fast only while so much of it is used: else it says nothing. So few requests a second are free of that.
 _USED: Final = 0.4
+_FREE: Final = 64.0
+#: Requests a second with which the search begins: the first window without a refusal says that an outage is over.
+_RESUMED: Final = 32.0
 #: Seconds within which a ceiling that is met a second time is lower than was thought: at least so much of that is left.
 _AGAIN: Final = 3.0
 _LOWER: Final = 0.7
@@ -101,11 +104,11 @@ class Pace:
 
     def _increase(self, goodput: float, elapsed: float, now: float) -> None:
         """After a window without refusals to speak of."""
-        used = goodput >= self.rate * _USED
+        used = goodput >= self.rate * _USED or self.rate < _FREE
         near = self._ceiling * _DECREASE
         if self.rate < near:
             if used:
-                self.rate = min(near, self.rate * _SEARCH**elapsed)
+                self.rate = min(near, max(_RESUMED, self.rate * _SEARCH**elapsed))
         elif now - self._cut <= _CALM:
             self.rate += self._ceiling * _INCREASE * elapsed
         elif used:

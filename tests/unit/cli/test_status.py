@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +139,7 @@ def test_a_daemon_that_does_not_answer(registry: Registry, tmp_path: Path) -> No
 
 
 def test_the_record_of_a_dead_daemon_goes_away(registry: Registry, tmp_path: Path) -> None:
-    dead = replace(record(tmp_path), pid_started=1)
+    dead = record(tmp_path)._replace(pid_started=1)
     registry.write(dead)
     assert status.look_at(registry, dead) is None
     assert registry.find("/mnt/x") is None
@@ -151,7 +150,7 @@ def test_a_broken_mount_stays_in_the_list(
 ) -> None:
     monkeypatch.setattr(status, "find_mount", lambda path: object())
     monkeypatch.setattr(status, "resolve", lambda path: path)
-    registry.write(replace(record(tmp_path), pid_started=1))
+    registry.write(record(tmp_path)._replace(pid_started=1))
     assert cli.main(["status", "/mnt/x"]) == ExitCode.NOT_MOUNTED
     assert "ossmount umount /mnt/x" in capsys.readouterr().out
     assert registry.find("/mnt/x") is not None
@@ -212,8 +211,8 @@ def test_while_there_is_no_daemon_its_keeper_is_asked(
     registry: Registry, tmp_path: Path, said: dict[str, str] | None, state: str, problem: str
 ) -> None:
     alive = record(tmp_path)
-    kept = replace(
-        alive, pid_started=1, keeper_pid=alive.pid, keeper_started=alive.pid_started, keeper_socket=str(tmp_path / "k")
+    kept = alive._replace(
+        pid_started=1, keeper_pid=alive.pid, keeper_started=alive.pid_started, keeper_socket=str(tmp_path / "k")
     )
     registry.write(kept)
     with nullcontext() if said is None else daemon(tmp_path / "k", said):

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,8 +107,8 @@ def test_the_next_daemon_of_a_mount_takes_the_place_of_the_former_one(tmp_path: 
     )
     keeper = {"keeper_pid": os.getpid(), "keeper_started": me, "keeper_socket": str(paths["keeper"])}
     registry.write(first)
-    registry.write(replace(first, **keeper))  # type: ignore[arg-type]
-    registry.write(replace(record(socket=str(paths["mine"])), **keeper))  # type: ignore[arg-type]
+    registry.write(first._replace(**keeper))  # type: ignore[arg-type]
+    registry.write(record(socket=str(paths["mine"]))._replace(**keeper))  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.glob("*.sock")) == ["keeper.sock", "mine.sock"]
     found = registry.find("/mnt/a")
     assert found is not None
@@ -132,7 +131,7 @@ def test_what_another_user_wrote_names_his_own_processes_and_sockets_or_counts_f
     outside = tmp_path / "victim"
     outside.touch()
     for change in ({"socket": str(outside)}, {"keeper_socket": str(tmp_path / "uid-7/../victim")}):
-        theirs.write(replace(mine, **change))  # type: ignore[arg-type]
+        theirs.write(mine._replace(**change))  # type: ignore[arg-type]
         assert roots.find("/mnt/a") is None and list(roots.records()) == []
     theirs.write(mine)
     monkeypatch.setattr(registry, "owner_of", lambda pid: writer + 2)

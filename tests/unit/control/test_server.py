@@ -210,6 +210,36 @@ def test_a_talk_lasts_as_long_as_its_client(tmp_path: Path) -> None:
     trio.run(main)
 
 
+def test_a_client_that_leaves_a_talk_is_no_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "socket"
+    gone, told = trio.Event(), trio.Event()
+
+    async def late(request: dict[str, Any], conversation: Conversation) -> None:
+        await gone.wait()
+        try:
+            async with trio.open_nursery() as nursery:  # which groups what is raised in it
+                nursery.start_soon(conversation.send, {})
+        finally:
+            told.set()
+
+    async def main() -> None:
+        server = ControlServer(path, {"echo": echo}, {"late": late})
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lambda task_status: server.run(task_status.started))
+                stream = await trio.open_unix_socket(str(path))
+                await stream.send_all(b'{"command": "late"}\n')
+                await stream.aclose()
+                gone.set()
+                await told.wait()
+                assert "heard" in await asked(path, "echo")
+                nursery.cancel_scope.cancel()
+
+    caplog.set_level(logging.INFO)
+    trio.run(main)
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("INFO", None)]
+
+
 def test_a_talk_that_fails_is_answered(tmp_path: Path) -> None:
     path = tmp_path / "socket"
 

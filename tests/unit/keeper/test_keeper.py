@@ -18,7 +18,7 @@ import pytest
 
 from ossmount.daemon.keeping import keeper_words
 from ossmount.keeper import daemon as watching
-from ossmount.keeper import kernel, wire
+from ossmount.keeper import kernel, mounts, wire
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import Daemon
 from ossmount.keeper.plan import Plan
@@ -63,6 +63,19 @@ def test_messages_keep_their_borders_and_bring_descriptors_that_no_program_inher
         assert wire.receive(ours) is None
         for each in (reading, writing, descriptor):
             os.close(each)
+
+
+def test_the_topmost_mount_of_a_place_whatever_its_name(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_bytes(
+        b"22 1 0:20 / / rw - ext4 /dev/vda rw\n"
+        b"31 22 0:50 / /mnt/a\\040b\\134\\012\xff ro,nosuid shared:1 - fuse.ossmount oss://data ro\n"
+        b"32 22 0:51 / /mnt/a\\040b\\134\\012\xff ro,nosuid - fuse.ossmount oss://data ro\n"
+        b"33 22 0:52 / /mnt/a\\134040 ro - tmpfs tmpfs ro\n"
+    )
+    assert mounts.topmost(os.fsdecode(b"/mnt/a b\\\n\xff"), str(table)) == (32, "0:51")
+    assert mounts.topmost("/mnt/a\\040", str(table)) == (33, "0:52")
+    assert mounts.topmost("/mnt/a ", str(table)) == (0, "")
 
 
 def request(opcode: int, unique: int) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -623,6 +624,26 @@ def test_a_head_that_overlaps_the_end_of_a_version_does_not_make_its_name_absent
             assert latest.size == 3
 
     run(main)
+
+
+def test_a_listing_that_comes_late_makes_no_version_stale_that_was_just_opened(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a"])
+        async with running(lister, tmp_path) as namespace, trio.open_nursery() as nursery:
+            old = (await found(namespace, b"a")).node
+            lister.latency = 2.0
+            nursery.start_soon(partial(namespace._refresher.page, 1, b"", b"", share=False))
+            await trio.sleep(1.5)  # OSS has made its answer
+            lister.put(b"a", b"new")
+            lister.latency = 0.1
+            with pytest.raises(StaleNode):
+                await namespace.revalidate(old.id)
+            new = (await found(namespace, b"a")).node
+            assert new.size == 3
+            await trio.sleep(1.0)
+            assert (await namespace.revalidate(new.id)).node == (await found(namespace, b"a")).node == new
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
 def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:

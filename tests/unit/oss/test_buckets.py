@@ -12,7 +12,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -144,7 +144,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source(script: Script, **more: object) -> SourceConfig:
-    return replace(SourceConfig("data", endpoint=script.url), **more)  # type: ignore[arg-type]
+    return SourceConfig("data", endpoint=script.url)._replace(**more)  # type: ignore[arg-type]
 
 
 def ask(config: SourceConfig, question: Callable[[Bucket], Awaitable[T]]) -> T:

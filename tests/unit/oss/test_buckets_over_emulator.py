@@ -6,7 +6,6 @@ import http.client
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -56,7 +55,7 @@ def fresh(server: EmulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source(server: EmulatedServer, bucket: str = "odd", *, region: str = "", prefix: bytes = b"", **wrong: str) -> SourceConfig:
-    credentials = replace(Credentials(server.access_key_id, server.access_key_secret), **wrong)
+    credentials = Credentials(server.access_key_id, server.access_key_secret)._replace(**wrong)
     return SourceConfig(bucket, prefix=prefix, endpoint=server.url, region=region, credentials=lambda: credentials)
 
 
@@ -157,7 +156,7 @@ def test_signer_and_path_serve_the_data_plane(server: EmulatedServer, region: st
 
 def test_virtual_host(server: EmulatedServer) -> None:
     port = urlsplit(server.url).port
-    config = replace(source(server), endpoint=f"http://odd.localhost:{port}")
+    config = source(server)._replace(endpoint=f"http://odd.localhost:{port}")
     endpoint = endpoint_of(config)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
@@ -259,11 +258,11 @@ def test_faults_that_stay_have_an_end(server: EmulatedServer) -> None:
         server.faults.clear()
         server.faults.add(fault)
         with pytest.raises(kind):
-            ask(replace(source(server), timeout=1.5), lambda bucket: bucket.head(b"a"))
+            ask(source(server)._replace(timeout=1.5), lambda bucket: bucket.head(b"a"))
     server.faults.clear()
     server.faults.add(Fault(hang=True))
     with pytest.raises((DeadlineExceeded, Unavailable)):
-        ask(replace(source(server), timeout=1.5), lambda bucket: bucket.head(b"a"))
+        ask(source(server)._replace(timeout=1.5), lambda bucket: bucket.head(b"a"))
 
 
 def test_connections_that_were_cut_are_made_again(server: EmulatedServer) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def config(tmp_path: Path, identity: IdentityServer) -> CredentialsConfig:
 
 
 def with_variables(config: CredentialsConfig, variables: dict[str, str]) -> CredentialsConfig:
-    return replace(config, environ={**config.environ, **variables})
+    return config._replace(environ={**config.environ, **variables})
 
 
 def with_oidc(config: CredentialsConfig, folder: Path, **variables: str) -> CredentialsConfig:
@@ -101,11 +100,11 @@ def test_the_order(config: CredentialsConfig, tmp_path: Path, identity: Identity
     assert id_of(config) == identity.issued[-1].access_key_id != "file"
     config = with_variables(config, OSS)
     assert id_of(config) == "oss"
-    assert id_of(replace(config, file=keys_file(tmp_path / "keys.json", "given"))) == "given"
+    assert id_of(config._replace(file=keys_file(tmp_path / "keys.json", "given"))) == "given"
     program = (sys.executable, "-I", "-S", "-c", 'print(\'{"AccessKeyId": "printed", "AccessKeySecret": "s3cret"}\')')
-    assert id_of(replace(config, process=program)) == "printed"
-    assert id_of(replace(config, profile="default")) == "cli"
-    assert chain(replace(config, ram_role_name=ROLE)).obtain().credentials.security_token.startswith("token-")
+    assert id_of(config._replace(process=program)) == "printed"
+    assert id_of(config._replace(profile="default")) == "cli"
+    assert chain(config._replace(ram_role_name=ROLE)).obtain().credentials.security_token.startswith("token-")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_one_source_only(config: CredentialsConfig, tmp_path: Path, identity: Id
     (tmp_path / ".ossutilconfig").write_text("[default]\naccess-key-id=ossutil\naccess_key_secret=s3cret\n")
     write_profiles(tmp_path, {"name": "default", "mode": "AK", "access_key_id": "cli", "access_key_secret": "s3cret"})
     keys_file(chains.DEFAULT_FILE, "file")
-    found = chain(replace(with_variables(with_oidc(config, tmp_path), OSS), source=source))
+    found = chain(with_variables(with_oidc(config, tmp_path), OSS)._replace(source=source))
     found.obtain()
     assert found.name.startswith(name)
 
@@ -145,9 +144,9 @@ def test_when_there_are_none_the_message_says_what_was_tried_and_why_not(config:
         "  ecs: a RAM role is not attached to this ECS instance (HTTP 404)",
     ]
     with pytest.raises(CredentialsError, match="no credentials from ecs: ALIBABA_CLOUD_ECS_METADATA_DISABLED is set"):
-        chain(replace(with_variables(config, {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}), source="ecs")).obtain()
+        chain(with_variables(config, {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"})._replace(source="ecs")).obtain()
     with pytest.raises(CredentialsError, match="no credentials from process: --credential-process was not given"):
-        chain(replace(config, source="process")).obtain()
+        chain(config._replace(source="process")).obtain()
 
 
 def test_what_was_found_stays_the_only_source(config: CredentialsConfig, tmp_path: Path) -> None:
@@ -174,21 +173,21 @@ def test_the_search_goes_on_where_nothing_was_found(config: CredentialsConfig) -
 def test_a_role_on_top(config: CredentialsConfig, tmp_path: Path, identity: IdentityServer) -> None:
     identity.keys["oss"] = "s3cret"
     given = {"OSS_ACCESS_KEY_ID": "oss", "OSS_ACCESS_KEY_SECRET": "s3cret"}
-    found = chain(replace(with_variables(config, given), ram_role_arn=ARN, role_session_name="me"))
+    found = chain(with_variables(config, given)._replace(ram_role_arn=ARN, role_session_name="me"))
     assert found.obtain().credentials.access_key_id == identity.issued[-1].access_key_id
     assert found.name == f"assume-role ({ARN}) with env (OSS_ACCESS_KEY_ID)" and found.renewable
     assert identity.asked[-1].parameters["RoleSessionName"] == "me"
-    with_token = replace(with_oidc(config, tmp_path, ALIBABA_CLOUD_ROLE_ARN="acs:ram::1:role/other"), ram_role_arn=ARN)
+    with_token = with_oidc(config, tmp_path, ALIBABA_CLOUD_ROLE_ARN="acs:ram::1:role/other")._replace(ram_role_arn=ARN)
     assert chain(with_token).obtain().credentials.access_key_id == identity.issued[-1].access_key_id
     assert len(identity.issued) == 2 and identity.asked[-1].parameters["Action"] == "AssumeRoleWithOIDC"
 
 
 def test_sts_through_a_proxy(config: CredentialsConfig, tmp_path: Path, identity: IdentityServer) -> None:
     """The proxy is asked for a whole URL; the fake service stands in for one."""
-    proxied = replace(
-        with_oidc(config, tmp_path), sts_endpoint="http://sts.example.com", proxy=f"http://me:pw@{identity.url[7:]}"
+    proxied = with_oidc(config, tmp_path)._replace(
+        sts_endpoint="http://sts.example.com", proxy=f"http://me:pw@{identity.url[7:]}"
     )
-    assert chain(replace(proxied, source="oidc")).obtain().credentials.access_key_id
+    assert chain(proxied._replace(source="oidc")).obtain().credentials.access_key_id
     assert identity.asked[-1].headers["host"] == "sts.example.com"
     assert identity.asked[-1].headers["proxy-authorization"].startswith("Basic ")
 

@@ -9,7 +9,6 @@ import re
 import socket
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def profiles(environ: dict[str, str], *each: dict[str, object]) -> Path:
 
 
 def found(environ: dict[str, str], source: str = "auto", profile: str = "") -> Chain:
-    return chain(replace(CredentialsConfig(environ=environ), source=source, profile=profile))
+    return chain(CredentialsConfig(environ=environ, source=source, profile=profile))
 
 
 def test_the_default_chain_when_it_is_named(environ: dict[str, str]) -> None:

@@ -45,6 +45,16 @@ def test_promote_puts_back_and_remove() -> None:
     assert _taken(queue) == [4, 3, 1]
 
 
+def test_what_a_reader_waits_for_is_not_delayed_any_more() -> None:
+    queue = JobQueue()
+    queue.delay(_job(1, demand=False), 5.0)
+    assert queue.take(readahead=True) is None
+    queue.promote(1)
+    assert _taken(queue) == [1]
+    queue.due(6.0)
+    assert len(queue) == 0
+
+
 def test_delayed_jobs_come_back_when_due() -> None:
     queue = JobQueue()
     assert queue.next_due() is None

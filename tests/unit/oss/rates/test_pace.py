@@ -133,11 +133,20 @@ def test_the_end_of_an_outage_is_met_within_seconds(known: bool) -> None:
     client.run(30.0)
     assert client.pace.rate < 10.0
     client.ceiling = Ceiling(500.0)
-    assert client.run(2.0)[0] > 25
+    assert client.run(2.0)[0] > 60
     client.run(3.0)
     taken, throttled = client.run(1.0)
     assert taken >= 0.9 * 500
     assert throttled <= 0.5 * taken
+
+
+def test_the_end_of_an_outage_is_met_also_by_who_asks_for_little() -> None:
+    """One request now and then, as readers do that wait for each answer: the next ones find a rate that lets them through."""
+    client = Client(Ceiling(0.0))
+    client.run(30.0)
+    for window in range(1, 4):
+        client.pace.answered(1, 0, 30.0 + 0.6 * window)
+    assert client.pace.rate >= 50.0
 
 
 def test_a_machine_that_stood_still_soon_asks_as_before() -> None:
