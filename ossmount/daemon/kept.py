@@ -23,6 +23,7 @@ from ossmount.daemon.keeping import keeper_words, plan_of
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.keeper import wire
+from ossmount.keeper.mounts import is_automounted
 from ossmount.options.declarations import USER
 
 log = logging.getLogger(__name__)
@@ -322,7 +323,7 @@ class Kept:
                 keeper_words(plan, theirs.fileno(), self._order.mountpoint),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(plan, theirs.fileno()),
-                start_new_session=True,
+                start_new_session=not is_automounted(self._order.mountpoint),
             )
         except OSError as error:
             log.error("no keeper can be started: %s", error)
