@@ -89,7 +89,9 @@ def _mounted(what: str, options: list[str]) -> Iterator[str]:
         if options:
             raise CommandError(ExitCode.USAGE, "options of a mount go with oss://BUCKET; the mount that is there has its own")
         if not os.path.isdir(what):
-            raise CommandError(ExitCode.USAGE, f"{what}: no such folder")
+            raise CommandError(
+                ExitCode.USAGE, f"{what}: no such folder; give a mountpoint, a folder in one, or oss://BUCKET[/PREFIX]"
+            )
         yield what
         return
     ossmount = [sys.executable, "-m", "ossmount"]

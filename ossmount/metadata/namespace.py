@@ -182,9 +182,10 @@ class TreeNamespace:
             return 0
         self._refresher.forget_headed()
         parent, name, directory = found
+        if name:
+            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name, directory)))
+            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name, directory)])
         if not directory:
-            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name)))
-            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name)])
             await self._caught_up()
             return 1
         above = self._tree.children(parent, name).directory if name else None
