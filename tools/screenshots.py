@@ -1,9 +1,9 @@
 """The pictures in docs/images: `ossmount top`, `explain`, `doctor` and the chart of `bench`, of real runs on this machine.
 
-    python -m tools.screenshots          (root, /dev/fuse and tmux are needed; some two minutes)
+    python -m tools.screenshots [top|explain|doctor|bench ...]       (root, /dev/fuse and tmux are needed; some minutes)
 
-A bucket of small files and two large ones lies in the embedded server, each of whose answers comes 15 ms late. tmux is the
-terminal: what it shows, with its colours, is drawn by Pillow in the font that matplotlib brings along.
+A bucket of small files and two large ones lies in the embedded server, whose answers are late on purpose for top and explain.
+tmux is the terminal: what it shows, with its colours, is drawn by Pillow in the font that matplotlib brings along.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUCKET = "imagenet"
 FILES, SMALL = 3000, 110_000  # of small files: how many, bytes
 LARGE = 256 << 20
 READERS = 4
-COLUMNS = 108
+COLUMNS = 112
 _SIZE = 26  # pixels of the font: twice what a screen shows
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
 _COLOURS = {31: "#d75f5f", 32: "#7fb069", 33: "#e0b050"}
@@ -140,6 +140,11 @@ class Stage:
                 reader.terminate()
                 reader.join()
 
+    def wait_for_gets(self, count: int) -> None:
+        """Until the mount has made so many."""
+        while json.loads(self.run("status", str(self.mount), "--json"))["counters"]["get"] < count:
+            time.sleep(0.5)
+
     def shown(self, command: str, rows: int, seconds: float) -> str:
         """What a terminal shows so many seconds after the command was started in it."""
         tmux = ["tmux", "-S", str(self._folder / "tmux")]
@@ -157,9 +162,10 @@ class Stage:
 def main() -> None:
     if shutil.which("tmux") is None:
         sys.exit("tmux is missing: apt-get install tmux")
-    if sys.argv[1:] != [_INSIDE]:  # once more, where /mnt is our own
+    if sys.argv[1:2] != [_INSIDE]:  # once more, where /mnt is our own
         words = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "tools.screenshots", _INSIDE]
-        sys.exit(subprocess.run(words, cwd=ROOT, check=False).returncode)
+        sys.exit(subprocess.run([*words, *sys.argv[1:]], cwd=ROOT, check=False).returncode)
+    wanted = sys.argv[2:] or list(PICTURES)
     subprocess.run(["mount", "-t", "tmpfs", "none", "/mnt"], check=True)
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ossmount-screenshots-") as name:
@@ -167,20 +173,36 @@ def main() -> None:
         with EmulatedServer(folder / "server") as server:
             stage = Stage(folder, server)
             stage.fill()
-            server.faults.add(Fault(operations=("GET", "HEAD", "LIST"), latency=0.015))
-            place = str(stage.mount)
-            with stage.mounted("--cache-dir", "/mnt/cache", "--cache-size", "1G"), stage.read():
-                time.sleep(8)
-                draw(stage.shown(f"ossmount top {place} --interval 5", 31, 13), IMAGES / "top.png")
-            server.faults.add(Fault(operations=("GET",), latency=0.25))
-            with stage.mounted(), stage.read():
-                time.sleep(10)
-                draw(stage.shown(f"ossmount explain {place}", 40, 5), IMAGES / "explain.png")
-            server.faults.clear()
-            draw(stage.shown(f"ossmount doctor oss://{BUCKET} --cache-dir /mnt/cache", 40, 25), IMAGES / "doctor.png")
-            stage.run("bench", f"oss://{BUCKET}", "--seconds", "5", "--png", str(IMAGES / "bench.png"))
-    for picture in sorted(IMAGES.glob("*.png")):
-        print(f"{picture.relative_to(ROOT)}: {picture.stat().st_size / 1000:.0f} kB")
+            for picture in wanted:
+                path = IMAGES / f"{picture}.png"
+                PICTURES[picture](stage, path)
+                server.faults.clear()
+                print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def top(stage: Stage, path: Path) -> None:
+    stage.server.faults.add(Fault(operations=("GET", "HEAD", "LIST"), latency=0.015))
+    with stage.mounted("--cache-dir", "/mnt/cache", "--cache-size", "1G"), stage.read():
+        stage.wait_for_gets(FILES)  # all of them lie on the disk then
+        draw(stage.shown(f"ossmount top {stage.mount} --interval 5", 31, 13), path)
+
+
+def explain(stage: Stage, path: Path) -> None:
+    stage.server.faults.add(Fault(operations=("GET",), latency=0.25))
+    with stage.mounted(), stage.read():
+        stage.wait_for_gets(300)
+        draw(stage.shown(f"ossmount explain {stage.mount}", 40, 5), path)
+
+
+def doctor(stage: Stage, path: Path) -> None:
+    draw(stage.shown(f"ossmount doctor oss://{BUCKET} --cache-dir /mnt/cache", 40, 25), path)
+
+
+def bench(stage: Stage, path: Path) -> None:
+    stage.run("bench", f"oss://{BUCKET}", "--seconds", "20", "--png", str(path))
+
+
+PICTURES = {"top": top, "explain": explain, "doctor": doctor, "bench": bench}
 
 
 if __name__ == "__main__":

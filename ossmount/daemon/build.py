@@ -77,7 +77,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     checked = integrity or pool
     damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.privileged)
     disk = None
     if disk_config is not None:
         from ossmount.data.disk.cache import DiskCache  # 10 ms, for mounts that have one

@@ -182,14 +182,15 @@ class TreeNamespace:
             return 0
         self._refresher.forget_headed()
         parent, name, directory = found
+        if name:
+            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name, directory)))
+            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name, directory)])
         if not directory:
-            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name)))
-            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name)])
             await self._caught_up()
             return 1
         above = self._tree.children(parent, name).directory if name else None
         waiting = [above.id if above is not None else ROOT]
-        count = 0
+        count = told = 0
         while waiting:
             number = waiting.pop()
             rest: bytes | None = b""
@@ -201,7 +202,10 @@ class TreeNamespace:
                 self._on_change(number, known)
                 waiting.extend(below)
                 count += len(names)
-                await self._caught_up()
+                if count - told >= _NAMES:
+                    told = count
+                    await self._caught_up()
+        await self._caught_up()
         return count
 
     # -- metadata.interface.KnownTree

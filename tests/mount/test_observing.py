@@ -130,6 +130,8 @@ def test_a_disk_that_is_slow(plain_shop: Workshop) -> None:
                 os.kill(pid, signal.SIGCONT)
             reading.result(LIMIT)
         assert "slow_disk" in names(mount)
+        shown = plain_shop.run("top", str(mount.path), "--once").stdout
+        assert "! The disk of the cache" in shown and "disk read " in shown
 
 
 def test_nothing_is_wrong_and_one_look_lasts_as_long_as_asked_for(plain_shop: Workshop) -> None:

@@ -126,6 +126,7 @@ def test_without_pieces_ahead_nothing_is_fetched_ahead(plain_shop: Workshop) -> 
     assert ahead("--readahead-count", "0") == 0 < ahead()
 
 
+@pytest.mark.stress
 @pytest.mark.option("hedge_above")
 def test_with_hedging_off_a_late_request_is_made_once(plain_shop: Workshop) -> None:
     for number in range(MANY):

@@ -40,7 +40,7 @@ def fill(shop: Workshop, files: int) -> list[str]:
 
 
 def read(mount: Mount, names: Iterable[str], threads: int) -> dict[str, Any]:
-    words = [sys.executable, "-I", parallel_reader.__file__, str(mount.path), str(threads)]
+    words = [sys.executable, "-I", parallel_reader.__file__, str(mount.path), str(threads), str(SIZE)]
     done = subprocess.run(words, input="\n".join(names), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

@@ -141,6 +141,7 @@ def test_a_disk_that_is_slow(plain_shop: Workshop) -> None:
     assert found["level"] == "note" and "MB/s" in found["text"] and "NVMe" in found["remedy"]
 
 
+@pytest.mark.stress
 def test_small_reads_at_random_places(plain_shop: Workshop) -> None:
     plain_shop.server.store.put(BUCKET, b"big", bytes(256 * MIB))
     places = random.Random(7).sample(range(256 * MIB // 4096), 300)
