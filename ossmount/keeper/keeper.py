@@ -261,6 +261,9 @@ class Keeper:
     def start(self) -> None:
         """The first daemon, which mounts; or the next one on the same device, for which what was in hand comes once more."""
         self._next = 0.0
+        if self._device >= 0 and kernel.has_ended(self._device):
+            self._finish(1)  # unmounted while nobody served: none would come as far as to notice
+            return
         try:
             if self._device < 0:
                 self._current = self._spawn(self._plan, wire.FIRST)

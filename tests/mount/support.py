@@ -30,12 +30,12 @@ ROOT = Path(__file__).parents[2]
 BUCKET = "data"
 
 
-def eventually(condition: Callable[[], object], what: str) -> None:
-    """Waits until the condition holds."""
-    deadline = time.monotonic() + LIMIT
+def eventually(condition: Callable[[], object], what: str, *, limit: float = LIMIT) -> None:
+    """Waits until the condition holds. limit: seconds, more than usual where processes start one after the other."""
+    deadline = time.monotonic() + limit
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {LIMIT:g} s: {what}")
+            raise AssertionError(f"not within {limit:g} s: {what}")
         time.sleep(0.01)
 
 
