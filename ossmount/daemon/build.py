@@ -13,6 +13,7 @@ from pathlib import Path
 from ossmount.channel.interface import Borrower, Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
+    SLOW_DISK,
     DiskConfig,
     MetadataConfig,
     SourceConfig,
@@ -317,7 +318,7 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
-    slow_after = min(DiskConfig.slow_after, settings[options.TIMEOUT] / 3)  # then OSS is asked, while somebody still waits
+    slow_after = min(SLOW_DISK, settings[options.TIMEOUT] / 3)  # then OSS is asked, while somebody still waits
     return DiskConfig(
         directories,
         store_name(source, several=several),
