@@ -13,15 +13,16 @@ PYTEST := $(BIN)/python -m pytest -m "not stress"
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready  ## system packages (with apt, when root or sudo) and a virtual environment
+setup: $(VENV)/.ready  ## system packages (with apt, when root or sudo) and a virtual environment, also for tests
 
-$(VENV)/.ready: setup.cfg pyproject.toml tools/setup.sh
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
+# What ossmount needs to run, and that with what its tests need.
+$(VENV)/.runs $(VENV)/.ready: setup.cfg pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh $(@F)
 
-demo: setup  ## a real tree in the embedded OSS server, mounted, every byte read back and compared
+demo: $(VENV)/.runs  ## a real tree in the embedded OSS server, mounted, every byte read back and compared
 	@exec $(BIN)/python -m tools.demo
 
-demo-keep: setup  ## the same, and leaves it mounted for playing
+demo-keep: $(VENV)/.runs  ## the same, and leaves it mounted for playing
 	@exec $(BIN)/python -m tools.demo --keep
 
 test: setup  ## all tests but the long ones (6 minutes on two cores)

@@ -1,4 +1,4 @@
-"""A cgroup of its own with a memory limit, version 1 or 2. For root, where cgroups can be made."""
+"""A cgroup of its own with a limit of memory or CPU, version 1 or 2. For root, where cgroups can be made."""
 
 from __future__ import annotations
 
@@ -71,6 +71,28 @@ def memory_cgroup(limit: int, name: str) -> Iterator[MemoryCgroup]:
         if not _is_found(made):
             raise NoCgroup("in this container cgroups have other names than where they are mounted")
         yield made
+    finally:
+        _remove(path)
+
+
+@contextlib.contextmanager
+def cpu_cgroup(cpus: float, name: str) -> Iterator[Path]:
+    """The folder of a cgroup that may use so many CPUs. name: the beginning of its name. Raises NoCgroup."""
+    first = _TOP / "cpu"
+    path = (first if first.is_dir() else _TOP) / f"{name}-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise NoCgroup(f"no cgroup can be made here: {error.strerror}") from None
+    try:
+        quota = int(cpus * 100_000)  # microseconds in a period of 100 ms
+        if (path / "cpu.cfs_quota_us").exists():
+            (path / "cpu.cfs_quota_us").write_text(str(quota))
+        elif (path / "cpu.max").exists():
+            (path / "cpu.max").write_text(f"{quota} 100000")
+        else:
+            raise NoCgroup("the cpu controller is not there")
+        yield path
     finally:
         _remove(path)
 

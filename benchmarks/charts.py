@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from benchmarks.report import LIMITS, OURS, Table, number, ratio, rows_of
 
 COLOURS = ("#2a78b5", "#e08a2e", "#4f9d69", "#b5484c", "#8467a9", "#7a7a7a")
 
 
-def draw(found: Table, network: str, output: Path) -> bool:
-    """Draws one network's ratios as a PNG; False when there is nothing to compare."""
-    rivals = [peer for peer in found.peers if peer != OURS and peer not in LIMITS]
-    rows = [
-        (str(row), [ratio(row, cells.get(OURS), cells.get(peer)) for peer in rivals])
-        for row, cells in rows_of(found, network).items()
-    ]
-    rows = [(name, ratios) for name, ratios in rows if any(each is not None for each in ratios)]
-    if not rows:
-        return False
-    _picture(network, rivals, rows, output)
-    return True
-
-
-def _picture(network: str, rivals: list[str], rows: list[tuple[str, list[float | None]]], output: Path) -> None:
+def draw(
+    network: str,
+    rivals: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float | None]]],
+    output: Path,
+    text: Callable[[float], str],
+) -> None:
+    """One network's ratios as a PNG. rows: what was measured, and the ratio to each rival; text: of a ratio."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +28,7 @@ def _picture(network: str, rivals: list[str], rows: list[tuple[str, list[float |
         lines = [line + place * height for line, value in shown if value is not None]
         values = [value for _, value in shown if value is not None]
         bars = axes.barh(lines, [value - 1 for value in values], height * 0.92, left=1, color=COLOURS[place % len(COLOURS)])
-        axes.bar_label(bars, [f" {number(value)}× " for value in values], fontsize=8, color="#333333")
+        axes.bar_label(bars, [f" {text(value)}× " for value in values], fontsize=8, color="#333333")
         bars.set_label(f"against {rival}")
     axes.set_xscale("log")
     axes.axvline(1, color="#333333", linewidth=1)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import charts
 from benchmarks.rounds import Measurement
 from benchmarks.scenarios import SCENARIOS
 
@@ -155,6 +156,16 @@ def rows_of(found: Table, network: str) -> dict[Row, dict[str, Cell]]:
     return rows
 
 
+def ratios(found: Table, network: str) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+    """The rivals, and for each row that has any the ratios to them."""
+    rivals = [peer for peer in found.peers if peer != OURS and peer not in LIMITS]
+    rows = [
+        (str(row), [ratio(row, cells.get(OURS), cells.get(peer)) for peer in rivals])
+        for row, cells in rows_of(found, network).items()
+    ]
+    return rivals, [(name, each) for name, each in rows if any(one is not None for one in each)]
+
+
 def _costs(good: list[Measurement]) -> list[str]:
     def median(values: Iterable[float]) -> float:
         return statistics.median(values)
@@ -204,13 +215,13 @@ def failures(found: Table) -> list[str]:
     ]
 
 
-def document(found: Table, charts: dict[str, str]) -> str:
-    """The whole report in Markdown; charts: the picture of each network, as a path relative to the report."""
+def document(found: Table, pictures: dict[str, str]) -> str:
+    """The whole report in Markdown; pictures: the chart of each network, as a path relative to the report."""
     parts = ["# Benchmark results", *(_description(each) for each in found.descriptions)]
     for network in found.networks:
         parts.append(f"## Network: {network}")
-        if network in charts:
-            parts.append(f"![How many times faster ossmount is, network {network}]({charts[network]})")
+        if network in pictures:
+            parts.append(f"![How many times faster ossmount is, network {network}]({pictures[network]})")
         parts.append("Medians (smallest–largest of the rounds). Ratios above 1× mean that ossmount is better.")
         parts.append(markdown(speed_table(found, network)))
         parts.append("What it cost. Bytes ×: bytes sent by the store for each byte read.")
@@ -230,14 +241,14 @@ def _description(value: dict[str, Any]) -> str:
 
 def write(files: Sequence[Path], output: Path) -> list[Path]:
     """Writes the report and its charts beside it; returns what was written."""
-    from benchmarks import charts
-
     found = load(files)
     output.parent.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for network in found.networks:
-        picture = output.with_name(f"{output.stem}-{network.replace('/', '-')}.png")
-        if charts.draw(found, network, picture):
+        rivals, rows = ratios(found, network)
+        if rows:
+            picture = output.with_name(f"{output.stem}-{network.replace('/', '-')}.png")
+            charts.draw(network, rivals, rows, picture, number)
             pictures[network] = picture.name
     output.write_text(document(found, pictures))
     return [output, *(output.with_name(name) for name in pictures.values())]

@@ -308,6 +308,13 @@ METRICS: tuple[Metric, ...] = (
         "Until the credentials expire; absent when they do not.",
         _at("facts.credentials.expires_in"),
     ),
+    Metric(
+        "credentials_renewals_total",
+        COUNTER,
+        "Times that other credentials came, and times that none could be had.",
+        _some(renewed="facts.credentials.refreshes", failed="facts.credentials.failures"),
+        ("outcome",),
+    ),
 )
 
 #: Not out of a status: whether there was one.

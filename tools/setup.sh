@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Installs what ossmount needs to run and to be tested: Debian packages where it may, and a virtual environment.
+# Installs what ossmount needs to run (.runs), or to run and be tested (.ready): Debian packages where it may, and a virtual
+# environment, in which a file of that name says so.
 set -euo pipefail
-packages=(gcc pkg-config libfuse3-dev fuse3 openssl python3-dev systemd nginx-light libnginx-mod-http-echo)
-# what reads the completions and manual pages in the tests
-packages+=(fish mandoc zsh)
+packages=(gcc pkg-config libfuse3-dev fuse3 python3-dev)
+extras=""
+if [ "$1" = .ready ]; then
+    packages+=(openssl systemd nginx-light libnginx-mod-http-echo)
+    # what reads the completions and manual pages in the tests
+    packages+=(fish mandoc zsh)
+    extras="[sdk,test,check,docs]"
+fi
 # The interpreter's own venv module is a package of its own on Debian and Ubuntu.
 "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
@@ -32,7 +38,7 @@ fi
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
 echo "Installing Python packages into $VENV"
 # compat: a path in a .pth file; the default, a finder, would cost each start of Python here 14 ms
-"$VENV/bin/python" -m pip install -q --disable-pip-version-check -e '.[sdk,test,check,docs]' --config-settings editable_mode=compat
+"$VENV/bin/python" -m pip install -q --disable-pip-version-check -e ".$extras" --config-settings editable_mode=compat
 # pip compiles what it installs, but not a checkout, and PYTHONDONTWRITEBYTECODE would have each command compile it anew
 "$VENV/bin/python" -m compileall -q ossmount
-touch "$VENV/.ready"
+touch "$VENV/.runs" "$VENV/$1"

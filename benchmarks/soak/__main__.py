@@ -27,7 +27,7 @@ from benchmarks.soak.samples import Sample, courses, take
 from benchmarks.soak.tokens import Tokens
 from ossmount.emulator.server import EmulatedServer
 
-TTL = 2  # seconds for which an answer holds; 60 without options
+TTL = 5  # seconds for which an answer holds; 60 without options
 #: Small limits and short timeouts: what a day does to a large mount happens here within an hour. The deadline of a read is
 #: long: the store is one Python process on the same cores, and the soak is to find what grows, not what is slow.
 OPTIONS = (
@@ -44,7 +44,7 @@ class Plan:
     settle: float = 20.0  # minutes that it may take to settle
     every: float = 5.0  # seconds between samples
     readers: int = 8
-    folders: int = 1000
+    folders: int = 100
     files: int = 40  # small objects in each folder
     large: int = 4
     pause: float = 0.2  # seconds between changes of the bucket

@@ -203,8 +203,8 @@ class Channel(Kernel, Protocol):
         ...
 
     async def caught_up(self) -> None:
-        """Returns once there is room for many more invalidations: whoever makes more than some thousands waits for it, or
-        some would be lost. Never to be awaited by an answer to the kernel: an invalidation may wait for that very answer."""
+        """Returns once the kernel was told of everything so far. Whoever invalidates more than some thousands of names waits
+        for it now and then, or some would be lost; but no answer to the kernel does: an invalidation may wait for that one."""
         ...
 
     def facts(self) -> dict[str, object]:

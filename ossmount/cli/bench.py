@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
             json.dumps({"source": arguments.what, "readers": arguments.readers, "phases": found, "requests": asked}, indent=2)
         )
     else:
-        print(f"\n{bars(done)}\n\nrequests to OSS: {', '.join(f'{count:,} {kind}' for kind, count in asked.items()) or 'none'}")
+        made = ", ".join(f"{count:,} {kind.upper()}" for kind, count in asked.items())
+        print(f"\n{bars(done)}\n\nrequests to OSS: {made or 'none'}")
     if arguments.png:
         try:
             picture(done, printable(arguments.what), arguments.png)
@@ -88,7 +89,9 @@ def _mounted(what: str, options: list[str]) -> Iterator[str]:
         if options:
             raise CommandError(ExitCode.USAGE, "options of a mount go with oss://BUCKET; the mount that is there has its own")
         if not os.path.isdir(what):
-            raise CommandError(ExitCode.USAGE, f"{what}: no such folder")
+            raise CommandError(
+                ExitCode.USAGE, f"{what}: no such folder; give a mountpoint, a folder in one, or oss://BUCKET[/PREFIX]"
+            )
         yield what
         return
     ossmount = [sys.executable, "-m", "ossmount"]
@@ -120,6 +123,5 @@ def _requests(mount: str | None) -> dict[str, int]:
     """Requests to OSS so far, by kind."""
     if mount is None:
         return {}
-    status = numbers(record_of(mount))
-    listed = {kind: count for kind, count in status["counters"].items() if isinstance(count, int)}
-    return {**listed, "GET": int(status["facts"].get("fetch", {}).get("requests", 0))}
+    counters = numbers(record_of(mount))["counters"]
+    return {kind: count for kind, count in counters.items() if isinstance(count, int)}

@@ -14,7 +14,7 @@ from ossmount.cli.mount import add_options, given_options
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.options.declarations import CONFIG, OPTIONS
 from ossmount.options.files import Problem, look
-from ossmount.options.gathering import gather
+from ossmount.options.gathering import gather, misspelled, without_effect
 from ossmount.options.importing import import_text
 from ossmount.options.profiles import explicit, with_profile
 from ossmount.options.settings import DEFAULT, Given, Settings, UsageError, parse
@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    for warning in (*misspelled(os.environ), *without_effect(arguments.mount_options)):
+        print(f"ossmount: {warning}", file=sys.stderr)
     settings = Settings(gather(given_options(arguments), arguments.mount_options, os.environ))
     shown = {
         name: {"value": value, "origin": origin}

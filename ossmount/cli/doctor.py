@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from ossmount.doctor.finding import Finding
     from ossmount.doctor.store import Probe
 
-DESCRIPTION = """Checks what a mount needs: kernel, /dev/fuse, privileges and limits of this machine; with a source also name,
-endpoint, clock, credentials and what they permit, latency and bandwidth; with --cache-dir the disks. Reads only,
-but for a file of 64 MiB in each folder of --cache-dir, which it removes.
+DESCRIPTION = """Checks what a mount needs: kernel, /dev/fuse, privileges, read_ahead_kb and limits of memory, CPU and files of
+this machine; with a source also name, endpoint (on an ECS instance: whether it is the one of its region), clock,
+credentials and what they permit, latency and bandwidth; with --cache-dir the disks. Reads only, but for a file
+of 64 MiB in each folder of --cache-dir, which it removes.
 
 The options are those of `ossmount mount`. Exit code 0: a mount will work; 1: something has to be mended first."""
 

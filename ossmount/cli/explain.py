@@ -34,12 +34,12 @@ _WIDTH = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNT")
+    parser.add_argument("mountpoint", metavar="MOUNT", help="the mount to look at")
     parser.add_argument("path", metavar="PATH", nargs="?", help="a file of it")
     window = parser.add_mutually_exclusive_group()
     window.add_argument("--for", dest="seconds", metavar="TIME", help="look for so long from now on: 10s")
     window.add_argument("--since-mount", action="store_true", help="look at everything since this daemon of the mount began")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:

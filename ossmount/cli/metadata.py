@@ -63,15 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return command
 
     build = add("build", "list a source into this machine's store", _build)
-    build.add_argument("source", metavar="oss://BUCKET[/PREFIX]")
+    build.add_argument("source", metavar="oss://BUCKET[/PREFIX]", help="what to list")
     export = add("export", "write all names and attributes of a source to a file", _export)
-    export.add_argument("source", metavar="MOUNTPOINT|oss://BUCKET[/PREFIX]")
-    export.add_argument("file", metavar=_PLACE)
+    export.add_argument("source", metavar="MOUNTPOINT|oss://BUCKET[/PREFIX]", help="what to write down")
+    export.add_argument("file", metavar=_PLACE, help="where to write it")
     load = add("import", "take a file of export over into this machine's store", _import)
-    load.add_argument("file", metavar=_PLACE)
+    load.add_argument("file", metavar=_PLACE, help="what export has written")
     load.add_argument("source", metavar="oss://BUCKET[/PREFIX]", nargs="?", help="what it must be of; else what it says")
     info = add("info", "tell what a file of export is of", _info)
-    info.add_argument("file", metavar=_PLACE)
+    info.add_argument("file", metavar=_PLACE, help="what export has written")
     for command in (build, export, load, info):
         command.add_argument("--json", action="store_true", help="for programs: one JSON object")
     for command in (build, export, load, info):

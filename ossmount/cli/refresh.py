@@ -21,7 +21,7 @@ _PATIENCE = 600.0  # seconds; a million names take some
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="the mount that shall ask OSS again")
     parser.add_argument("path", metavar="PATH", nargs="?", default="", help="a file or folder of it; everything without it")
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
 

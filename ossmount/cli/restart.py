@@ -33,7 +33,7 @@ _LIMIT = 120.0  # seconds; longer than the keeper waits for a daemon
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="the mount whose daemon is replaced")
     add_options(parser)
 
 

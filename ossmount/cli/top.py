@@ -35,7 +35,7 @@ _LEAST = 0.2  # seconds between two looks: each costs the daemon about 2 ms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNT")
+    parser.add_argument("mountpoint", metavar="MOUNT", help="the mount to look at")
     parser.add_argument("--interval", metavar="SECONDS", default="2", help="between two screens (default 2)")
     parser.add_argument("--once", action="store_true", help="print one screen and end; for pipes and logs")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each interval, until it is interrupted")
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     watch = Watch(lambda: numbers(record, before=True))
     if arguments.once:
         size = shutil.get_terminal_size((100, 40))
-        print("\n".join(screen(watch.looks, prices, size.columns)) if not arguments.json else _line(watch.looks))
+        print("\n".join(screen(watch.looks, prices, size.columns)) if not arguments.json else _line(watch.looks, prices))
         return ExitCode.OK
     if arguments.json:
-        return _stream(watch, interval)
+        return _stream(watch, interval, prices)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CommandError(ExitCode.USAGE, "this is no terminal: give --once for one screen or --json for a stream")
     return _live(watch, interval, prices, record)
@@ -109,15 +109,19 @@ def screen(looks: Looks, prices: Prices, width: int, problem: str = "") -> list[
     return [line[: max(1, width)] for line in lines]
 
 
-def _line(looks: Looks) -> str:
-    return json.dumps({"time": round(time.time(), 3), **summary.as_numbers(looks)})
+def _line(looks: Looks, prices: Prices) -> str:
+    return json.dumps({"time": round(time.time(), 3), **summary.as_numbers(looks, prices)})
 
 
-def _stream(watch: Watch, interval: float) -> int:
+def _stream(watch: Watch, interval: float, prices: Prices) -> int:
     while True:
         time.sleep(interval)
         watch.step()
-        print(json.dumps({"time": round(time.time(), 3), "problem": watch.problem}) if watch.problem else _line(watch.looks))
+        print(
+            json.dumps({"time": round(time.time(), 3), "problem": watch.problem})
+            if watch.problem
+            else _line(watch.looks, prices)
+        )
         sys.stdout.flush()
 
 
@@ -134,10 +138,34 @@ def _live(watch: Watch, interval: float, prices: Prices, record: Record) -> int:
     return curses.wrapper(lambda window: _loop(window, watch, interval, prices))
 
 
+_GOOD, _WRONG = 1, 2  # pairs of colours, of the verdict
+
+
+def _colours() -> None:
+    """Makes the pairs, where the terminal has colours and NO_COLOR is not set; else they stay as all text is."""
+    import curses
+
+    if curses.has_colors() and "NO_COLOR" not in os.environ:
+        curses.start_color()
+        curses.use_default_colors()
+        curses.init_pair(_GOOD, curses.COLOR_GREEN, -1)
+        curses.init_pair(_WRONG, curses.COLOR_YELLOW, -1)
+
+
+def _verdict(line: str) -> int:
+    """How the line is shown that says what is wrong."""
+    import curses
+
+    if not curses.has_colors() or "NO_COLOR" in os.environ:
+        return int(curses.A_BOLD)
+    return int(curses.A_BOLD | curses.color_pair(_WRONG if "; ! " in line else _GOOD))
+
+
 def _loop(window: Any, watch: Watch, interval: float, prices: Prices) -> int:
     import curses
 
     curses.curs_set(0) if curses.tigetstr("civis") else None
+    _colours()
     window.nodelay(True)
     averages = False
     due = time.monotonic() + interval
@@ -161,8 +189,10 @@ def _draw(window: Any, looks: Looks, prices: Prices, problem: str) -> None:
     height, width = window.getmaxyx()
     window.erase()
     for row, line in enumerate(screen(looks, prices, width - 1, problem)[: max(0, height - 1)]):
-        bold = row < 2 or (line[:1] not in ("", " "))
-        window.addnstr(row, 0, line[:13], width - 1, curses.A_BOLD if bold else curses.A_NORMAL)
-        window.addnstr(row, min(13, width - 1), line[13:], max(0, width - 14), curses.A_BOLD if row < 2 else curses.A_NORMAL)
+        if row < 2:
+            window.addnstr(row, 0, line, width - 1, _verdict(line) if row else curses.A_BOLD)
+            continue
+        window.addnstr(row, 0, line[:13], width - 1, curses.A_BOLD)
+        window.addnstr(row, min(13, width - 1), line[13:], max(0, width - 14), curses.A_NORMAL)
     window.addnstr(height - 1, 0, "q ends   a averages since the mount", width - 1, curses.A_DIM)
     window.refresh()

@@ -25,7 +25,7 @@ _PATIENCE = 5.0  # seconds for the daemon's first word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNT")
+    parser.add_argument("mountpoint", metavar="MOUNT", help="the mount to look at")
     parser.add_argument("--for", dest="seconds", metavar="TIME", help="end after so long: 10s (without it: at Ctrl-C)")
     parser.add_argument("--slower-than", metavar="TIME", help="only requests that take as long: 50ms")
 

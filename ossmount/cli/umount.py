@@ -24,7 +24,7 @@ _FORCE = 5.0  # seconds until a daemon that was told to end is killed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="what to unmount")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "-l", "--lazy", action="store_true", help="detach now; the daemon ends when the last process has closed its files"

@@ -48,7 +48,7 @@ File = tuple[str, int]  # path, bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", metavar="MOUNT")
+    parser.add_argument("mountpoint", metavar="MOUNT", help="the mount to read through")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or folder: relative to MOUNT, or absolute and in it")
     pins = parser.add_mutually_exclusive_group()
     pins.add_argument("--pin", action="store_true", help="keep the files in the disk cache until --unpin")

@@ -16,7 +16,7 @@ from ossmount.exit_codes import ExitCode
 
 def main() -> int:
     reporter = Reporter(int(sys.argv[3]))
-    kept = None
+    kept = order = None
     try:
         # Loaded here: importing takes a moment, and a failure to import must reach the user too. Without the garbage
         # collector, which would look through all modules again and again (a tenth of the time) and has nothing to find.
@@ -37,7 +37,8 @@ def main() -> int:
         from ossmount.daemon.failures import command_error
 
         error = command_error(failure)
-        print(f"ossmount: {error.message}", file=sys.stderr)
+        if not reporter.is_awaited or order is None or order.log:  # else it is said on this very stderr by who waits
+            print(f"ossmount: {error.message}", file=sys.stderr)
         reporter.report(Report(error.code, error.message))
         if kept is not None:
             kept.refuse(error.message)

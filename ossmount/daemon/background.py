@@ -20,6 +20,7 @@ from ossmount.daemon.keeping import daemon_words, keeper_words, plan_of
 from ossmount.daemon.logs import open_log
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
+from ossmount.keeper.mounts import is_automounted
 from ossmount.options.declarations import FUSE_FD
 
 _END = 30.0  # seconds that a daemon may take to end when the command is interrupted
@@ -68,7 +69,7 @@ def _spawn_keeper(order: Order, environ: Mapping[str, str], log: Path | None, wr
             stdin=subprocess.DEVNULL,
             stdout=log_end,
             stderr=log_end,
-            start_new_session=True,
+            start_new_session=not is_automounted(order.mountpoint),
             pass_fds=(descriptor, write_end, *plan.inherited),
             env=environment(environ),
         )
@@ -86,7 +87,7 @@ def _spawn_daemon(order: Order, environ: Mapping[str, str], log: Path | None, wr
             stdin=subprocess.PIPE,
             stdout=log_end,
             stderr=log_end,
-            start_new_session=True,
+            start_new_session=not is_automounted(order.mountpoint),
             pass_fds=(write_end,) if fuse_fd is None else (write_end, fuse_fd),
             env=environment(environ),
         )

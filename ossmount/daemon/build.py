@@ -78,7 +78,7 @@ def build(order: Order, environ: Mapping[str, str], kept: Kept | None = None) ->
     checked = integrity or pool
     damage = Damage(f"oss://{source.bucket}/" if listed is None or not listed.several else "oss://")
     disk_config = disk_cache_config(source, settings, several=listed is not None and listed.several)
-    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.pid)
+    depth, why_no_passthrough = passthrough.choose(settings, disk_config, "self" if kept is None else kept.privileged)
     disk = None
     if disk_config is not None:
         from ossmount.data.disk.cache import DiskCache  # 10 ms, for mounts that have one
@@ -318,6 +318,7 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
+<<<<<<< HEAD
     slow_after = min(SLOW_DISK, settings[options.TIMEOUT] / 3)  # then OSS is asked, while somebody still waits
     return DiskConfig(
         directories,
@@ -326,6 +327,11 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
         settings[options.CACHE_FREE_SPACE],
         slow_after=slow_after,
     )
+=======
+    config = DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
+    # OSS is asked when a third of the time is over, while somebody still waits.
+    return config._replace(slow_after=min(config.slow_after, settings[options.TIMEOUT] / 3))
+>>>>>>> main
 
 
 def store_name(source: SourceConfig, *, several: bool = False) -> str:

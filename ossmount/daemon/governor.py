@@ -93,8 +93,8 @@ class Governor:
         return self.look.slab + self.look.available - self._reserve()
 
     def _alone(self) -> int:
-        """What the slab may take where the processes take much beside it. Half of the limit at least: names in memory (100 MiB
-        for 200,000 of them) shall not end reading ahead while the machine has room.
+        """What the slab may take where the processes take much beside it. Half of the limit at least: names in memory (180 MiB
+        for 200,000 of them, half of which are folders) shall not end reading ahead while the machine has room.
         """
         return max(self._limit // 2, self._limit + BESIDE - self.look.beside)
 

@@ -25,6 +25,11 @@ class Reporter:
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a report, and will say what it says."""
+        return self._descriptor is not None
+
     def report(self, report: Report) -> None:
         if self._descriptor is None:
             return

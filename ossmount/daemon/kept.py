@@ -23,6 +23,7 @@ from ossmount.daemon.keeping import keeper_words, plan_of
 from ossmount.daemon.order import Order
 from ossmount.exit_codes import CommandError, ExitCode
 from ossmount.keeper import wire
+from ossmount.keeper.mounts import is_automounted
 from ossmount.options.declarations import USER
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Kept:
         self._given = trio.Event()
         self._mounted = trio.Event()
         self._serving = False
+        self._guard = -1  # the socket to the guard, for a new keeper
         self._follower = -1  # a pipe that tells whether another daemon has taken what we have left
         self._over = False  # the connection is another daemon's, or has ended
         self._started: subprocess.Popen[bytes] | None = None  # the keeper that we have started
@@ -97,8 +99,14 @@ class Kept:
         there is another keeper."""
         self._order, self._leave, self._changed = order, leave, changed
 
+    @property
+    def privileged(self) -> int:
+        """The process that asks the kernel for backing files."""
+        return self._guard_pid or self.pid
+
     def facts(self) -> dict[str, object]:
-        return {"pid": self.pid, "deaths": self._deaths, "restarts": self._restarts, "this_daemon": self.role}
+        guard = {"guard": self._guard_pid} if self._guard_pid else {}
+        return {"pid": self.pid, **guard, "deaths": self._deaths, "restarts": self._restarts, "this_daemon": self.role}
 
     # -- for the daemon
 
@@ -223,6 +231,7 @@ class Kept:
 
     def _greet(self, hello: Mapping[str, Any]) -> None:
         self.pid, self.socket = int(hello["keeper"]), str(hello["socket"])
+        self._guard_pid = int(hello.get("guard", 0))  # an older keeper has none
         self._count(hello)
 
     def _count(self, message: Mapping[str, Any]) -> None:
@@ -289,6 +298,10 @@ class Kept:
                 os.close(self._follower)
             self._follower = descriptors[0] if descriptors else -1
             self._leave()
+        elif kind == "guard":
+            if self._guard >= 0:
+                os.close(self._guard)
+            self._guard = descriptors[0]
         elif kind == "hello":  # of the keeper that we have started; what it sent along is ours
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -322,13 +335,14 @@ class Kept:
                 keeper_words(plan, theirs.fileno(), self._order.mountpoint),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(plan, theirs.fileno()),
-                start_new_session=True,
+                start_new_session=not is_automounted(self._order.mountpoint),
             )
         except OSError as error:
             log.error("no keeper can be started: %s", error)
         finally:
             os.close(plan)
             theirs.close()
-        handed = (self.alive, self._alive_writing, self.journal, self._device)
+        guard = (self._guard,) if self._guard >= 0 else ()
+        handed = (self.alive, self._alive_writing, self.journal, self._device, *guard)
         facts = {"agreement": self._agreement, "serving": self._serving, "backings": [*self._backings]}
-        self._tell("adopt", handed, pid=os.getpid(), **facts)
+        self._tell("adopt", handed, pid=os.getpid(), guard=self._guard_pid, **facts)

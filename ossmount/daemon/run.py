@@ -10,11 +10,11 @@ from typing import Any
 import trio
 
 from ossmount.channel.interface import Debtor
+from ossmount.children.allocator import keep_little
 from ossmount.children.shield import shield
 from ossmount.control.registry import Record, Registry, process_start
 from ossmount.control.server import ControlServer
 from ossmount.daemon import logs
-from ossmount.daemon.allocator import keep_little
 from ossmount.daemon.build import build
 from ossmount.daemon.components import Named
 from ossmount.daemon.dump import answering_signals

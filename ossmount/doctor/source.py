@@ -47,7 +47,11 @@ def _credentials(facts: Mapping[str, object]) -> Finding:
     text = f"{facts['access_key_id'] or 'none: requests are not signed'}, from {facts['provider']}"
     if not isinstance(left, float | int):
         return good("credentials", text)
-    text += f", valid for {left:.0f} s"
+    if left <= 0:
+        return bad(
+            "credentials", f"{text}, expired {-left:,.0f} s ago", "renew them at their source: a file must be written anew"
+        )
+    text += f", valid for {left:,.0f} s"
     if left < _SOON:
         return note("credentials", text, "nothing, where they are renewed by themselves; a file must be written anew in time")
     return good("credentials", text)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ossmount.config import SourceConfig
 from ossmount.doctor.finding import Finding, bad, good, note
-from ossmount.errors import Denied, NoSuchBucket, OssMountError
+from ossmount.errors import Denied, NoSuchBucket, OssMountError, Throttled
 from ossmount.model import ListPage
 from ossmount.oss.endpoint import Endpoint, endpoint_of
 from ossmount.oss.listing import parse_listing
@@ -53,6 +53,15 @@ def place(endpoint: Endpoint, here: str) -> Finding:
     if not endpoint.tls:
         return note("endpoint", f"{host}: plain HTTP, readable on the way", "https://, unless the network is your own")
     return good("endpoint", f"{host}, TLS{', in the region of this machine' if region and here else ''}")
+
+
+def remedy(failure: OssMountError, actions: str) -> str:
+    """What to do about a request that failed. actions: what a policy has to permit."""
+    if isinstance(failure, Throttled):
+        return "ask for a higher limit of the account or bucket, or make fewer requests: --limit-requests on each mount"
+    if isinstance(failure, Denied):
+        return f"keys that have not expired (renew them at their source), and a policy with {actions} on the bucket"
+    return "check --endpoint, --proxy, routes and security groups"
 
 
 class Store:
@@ -120,15 +129,11 @@ class Store:
         return good("clock", f"within {abs(offset):.0f} s of the store's")
 
     def _refused(self, failure: OssMountError) -> Finding:
+        """The first request has failed."""
         if isinstance(failure, NoSuchBucket):
             return bad("bucket", str(failure), "check its name and region")
-        if isinstance(failure, Denied):
-            return bad(
-                "credentials",
-                str(failure),
-                "a policy with oss:ListObjects and oss:GetObject on the bucket; see CONFIGURATION.md",
-            )
-        return bad("connection", str(failure), "check --endpoint, --proxy, routes and security groups")
+        subject = "credentials" if isinstance(failure, Denied) else "connection"
+        return bad(subject, str(failure), remedy(failure, "oss:ListObjects and oss:GetObject"))
 
     def _get(self, page: ListPage) -> Iterator[Finding]:
         """A look at the smallest file for latency, at the largest for bandwidth."""
@@ -141,7 +146,7 @@ class Store:
             times = [self._timed(small.key, 1)[0] for _ in range(_ROUNDS)]
             seconds, received = self._timed(large.key, min(large.size, _PROBE))
         except OssMountError as failure:
-            yield bad("read", str(failure), "a policy with oss:GetObject on the bucket")
+            yield bad("read", str(failure), remedy(failure, "oss:GetObject"))
             return
         latency = statistics.median(times)
         yield good("read", "permitted")

@@ -27,6 +27,14 @@ def gets_of(looks: Looks) -> float:
     return looks.grown("facts.fetch.requests")
 
 
+def cache_overflows(looks: Looks) -> bool:
+    """The cache on disk drops much of what it takes in, to make room: what it cannot take in then says nothing of the disk."""
+    dropped = looks.disk_grown("evicted_bytes")
+    return dropped >= 8 << 20 and dropped >= 0.1 * looks.grown("facts.fetch.bytes")
+
+
 def waiting_of(looks: Looks) -> float:
-    """The share of READs whose bytes were not in memory."""
-    return looks.share(looks.grown("facts.data.misses", "facts.data.joined"), looks.grown("facts.data.hits"))
+    """The share of READs that waited for OSS: their bytes were neither in memory nor in the cache on disk."""
+    late = looks.share(looks.grown("facts.data.misses", "facts.data.joined"), looks.grown("facts.data.hits"))
+    on_disk = looks.share(looks.grown("facts.disk.hits"), looks.grown("facts.disk.misses", "facts.disk.bypassed"))
+    return late * (1 - on_disk)

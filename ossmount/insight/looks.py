@@ -87,6 +87,16 @@ class Looks:
                 parts.append(between(found(former.get(name, {}), "durations.read") or {}, after))
         return merged(parts)
 
+    def disk_grown(self, name: str) -> float:
+        """By how much a counter of the folders of that cache has grown, all together."""
+        folders: Mapping[str, Any] = self.now("facts.disk.directories") or {}
+        former: Mapping[str, Any] = found(self._before, "facts.disk.directories") or {}
+        total = 0.0
+        for folder, facts in folders.items():
+            before, after = former.get(folder, {}).get(name) or 0, facts.get(name) or 0
+            total += after - before if before <= after else after
+        return total
+
     def share(self, part: float, *others: float) -> float:
         """part of part + others; 0 when there is nothing."""
         total = part + sum(others)

@@ -22,6 +22,7 @@ RULES: tuple[Rule, ...] = (
     trouble.slow_disk,
     trouble.little_memory,
     trouble.cpu_bound,
+    slowness.cache_too_small,
     slowness.metadata_expires,
     slowness.names_unknown,
     slowness.no_connections,
@@ -54,7 +55,8 @@ def _nothing_wrong(looks: Looks) -> Finding:
         "Nothing is wrong with the mount.",
         (
             f"{count(reads['count'])} READs in {looks.seconds:.0f} s, {spread(reads)}",
-            f"{percent(1 - waiting_of(looks))} of them were in memory; {size(looks.rate('facts.channel.bytes_read'))} a second",
+            f"{percent(1 - waiting_of(looks))} of them did not wait for OSS; "
+            f"{size(looks.rate('facts.channel.bytes_read'))} a second",
         ),
         ("if training is slow all the same, look at the readers: decoding, the number of workers, the GPU",),
         0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ossmount.durations import quantile
-from ossmount.insight.finding import FEW, Finding, gets_of, reads_of, waiting_of
+from ossmount.insight.finding import FEW, Finding, cache_overflows, gets_of, reads_of, waiting_of
 from ossmount.insight.looks import Looks, count, moment, percent, size, spread
 from ossmount.options.units import SIZE
 
@@ -46,6 +46,28 @@ def names_unknown(looks: Looks) -> Finding | None:
             "a folder for every few files costs a LIST each: flatter trees need fewer",
         ),
         60,
+    )
+
+
+def cache_too_small(looks: Looks) -> Finding | None:
+    dropped, received = looks.disk_grown("evicted_bytes"), looks.grown("facts.fetch.bytes")
+    found, partly = looks.grown("facts.disk.hits"), looks.grown("facts.disk.partial_hits")
+    missed = looks.grown("facts.disk.misses")
+    if not cache_overflows(looks) or looks.share(missed, found, partly) < 0.3:
+        return None
+    used = sum(folder.get("used") or 0 for folder in (looks.now("facts.disk.directories") or {}).values())
+    return Finding(
+        "cache_too_small",
+        "The cache on disk is smaller than what is read: it drops files to make room for others.",
+        (
+            f"{size(dropped)} were dropped while {size(received)} came from OSS; the cache holds {size(used)}",
+            f"{percent(looks.share(found, partly, missed))} of {count(found + partly + missed)} fetches were found in it",
+        ),
+        (
+            "raise --cache-size, or lower --cache-free-space, where the disk has room; or another disk: --cache-dir DIR:DIR",
+            "keep what is read most often: `ossmount warm --pin`",
+        ),
+        72,
     )
 
 
@@ -116,13 +138,14 @@ def slow_transfer(looks: Looks) -> Finding | None:
 def window_too_small(looks: Looks) -> Finding | None:
     first = quantile(looks.durations("facts.fetch.durations.first_byte"), 0.5)
     ahead, joined = looks.grown("facts.data.fetched_ahead"), looks.grown("facts.data.joined")
-    if first is None or ahead < FEW or joined < 0.5 * reads_of(looks):
+    if first is None or ahead < FEW or joined < 0.5 * reads_of(looks) or waiting_of(looks) < 0.2:
         return None
     try:
         window = SIZE.parse(str(looks.now("options.readahead_size.value"))) * int(looks.now("options.readahead_count.value"))
     except (TypeError, ValueError):
         return None
-    speed = looks.rate("facts.channel.bytes_read")
+    read, waited = looks.grown("facts.channel.bytes_read"), looks.durations("facts.channel.durations.READ")["seconds"]
+    speed = max(read / looks.seconds, read / waited if waited else 0.0)  # the latter is while somebody reads
     if speed * first < 0.5 * window:
         return None
     return Finding(

@@ -49,15 +49,26 @@ def latencies(looks: Looks) -> list[str]:
     return [*lines, _latency("disk read", disk, looks.seconds)] if disk["count"] else lines
 
 
+def cost(looks: Looks, prices: Prices) -> tuple[float, float]:
+    """What the requests cost since this daemon began, and in an hour as of now."""
+    kinds = _kinds(looks)
+    price = {kind: (prices.put if kind == "list" else prices.get) / 10_000 for kind in kinds}
+    so_far = sum(number * price[kind] for kind, number in kinds.items())
+    return so_far, 3600 * sum(looks.rate(f"counters.{kind}") * price[kind] for kind in kinds)
+
+
+def _kinds(looks: Looks) -> dict[str, int]:
+    """Requests to OSS by kind."""
+    counters: Mapping[str, Any] = looks.now("counters") or {}
+    return {kind: number for kind, number in counters.items() if isinstance(number, int)}
+
+
 def requests(looks: Looks, prices: Prices) -> list[str]:
     """Of all kinds since the mount, those a second, and what they cost."""
-    counters: Mapping[str, Any] = looks.now("counters") or {}
-    kinds = {kind: number for kind, number in counters.items() if isinstance(number, int)}
+    kinds = _kinds(looks)
     shown = [f"{kind.upper()} {number:,} ({count(looks.rate(f'counters.{kind}'))}/s)" for kind, number in kinds.items()]
-    cost = sum(number * (prices.put if kind == "list" else prices.get) / 10_000 for kind, number in kinds.items())
-    total, rate = sum(kinds.values()), sum(looks.rate(f"counters.{kind}") for kind in kinds)
-    hourly = rate * 3600 * cost / total if total else 0.0
-    lines = [", ".join(shown) or "none", f"cost about {cost:.4g} since this daemon began, {hourly:.4g} an hour as of now"]
+    so_far, hourly = cost(looks, prices)
+    lines = [", ".join(shown) or "none", f"cost about {so_far:.4g} since this daemon began, {hourly:.4g} an hour as of now"]
     if prices == Prices():
         lines[1] += " (CNY, list prices)"
     lines.append(
@@ -146,7 +157,7 @@ def sections(looks: Looks, prices: Prices) -> list[tuple[str, list[str]]]:
     ]
 
 
-def as_numbers(looks: Looks) -> dict[str, Any]:
+def as_numbers(looks: Looks, prices: Prices) -> dict[str, Any]:
     """The same for programs: one line of `ossmount top --json`. Rates are for each second, durations in seconds."""
     kernel, oss = looks.all_durations("facts.channel.durations"), looks.all_durations("facts.oss.durations")
     get = looks.durations("facts.fetch.durations.get")
@@ -154,7 +165,9 @@ def as_numbers(looks: Looks) -> dict[str, Any]:
     def short(facts: Mapping[str, Any]) -> dict[str, Any]:
         return {"rate": facts["count"] / looks.seconds, "p50": quantile(facts, 0.5), "p99": quantile(facts, 0.99)}
 
-    counters = [kind for kind, number in (looks.now("counters") or {}).items() if isinstance(number, int)]
+    so_far, hourly = cost(looks, prices)
+    disk = {name: looks.rate(f"facts.disk.{name}") for name in ("hits", "partial_hits", "misses", "bypassed")}
+    ahead = {name: looks.now(f"facts.look_ahead.{name}") for name in ("on", "epoch", "lists", "under_way")}
     return {
         "seconds": round(looks.seconds, 3),
         "bytes_to_kernel": looks.rate("facts.channel.bytes_read"),
@@ -163,8 +176,14 @@ def as_numbers(looks: Looks) -> dict[str, Any]:
         "files": looks.rate("facts.channel.files_read") + looks.rate("facts.look_ahead.stored"),
         "kernel": {name: short(facts) for name, facts in kernel.items()},
         "oss": {**{kind: short(facts) for kind, facts in oss.items()}, "get": short(get)},
-        "disk": short(merged([looks.disk_reads()])),
-        "requests": {kind: looks.rate(f"counters.{kind}") for kind in counters},
+        "disk": {**short(merged([looks.disk_reads()])), **disk},
+        "requests": {kind: looks.rate(f"counters.{kind}") for kind in _kinds(looks)},
+        "cost": {"since_start": so_far, "hourly": hourly},
+        "throttled": looks.rate("facts.fetch.throttled"),
+        "retries": looks.rate("facts.fetch.retries", "facts.oss.retries"),
+        "prefetch": {"ranges": looks.rate("facts.data.fetched_ahead"), **ahead},
+        "credentials_seconds_left": looks.now("facts.credentials.expires_in"),
+        "cpu": {part: looks.rate(f"facts.cpu.{part}") for part in ("daemon", "fetch", "others")},
         "reads": {name: looks.rate(f"facts.data.{name}") for name in ("hits", "joined", "misses")},
         "errors": looks.table("facts.channel.errors"),
         "outstanding": looks.number("facts.fetch.outstanding"),

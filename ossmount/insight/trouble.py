@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from ossmount.durations import quantile
-from ossmount.insight.finding import FEW, Finding, gets_of, reads_of
+from ossmount.insight.finding import FEW, Finding, cache_overflows, gets_of, reads_of
 from ossmount.insight.looks import Looks, count, size, spread
 
 
@@ -110,7 +110,7 @@ def slow_disk(looks: Looks) -> Finding | None:
     median, store = quantile(reads, 0.5), quantile(looks.durations("facts.fetch.durations.get"), 0.5)
     slow = reads["count"] >= FEW and median is not None and median > 0.02 and (store is None or median > store)
     bypassed, not_written = looks.grown("facts.disk.bypassed"), looks.grown("facts.disk.not_written")
-    behind = max(bypassed, not_written) > max(FEW, 0.1 * looks.grown("facts.data.fetches"))
+    behind = max(bypassed, not_written) > max(FEW, 0.1 * looks.grown("facts.data.fetches")) and not cache_overflows(looks)
     if not (problems or slow or behind):
         return None
     evidence = list(problems)

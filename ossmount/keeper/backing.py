@@ -34,8 +34,16 @@ def close_backing(device: int, number: int) -> None:
 class Backings:
     """The numbers of one connection that are not given back."""
 
-    def __init__(self, numbers: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        numbers: Iterable[int] = (),
+        opening: Callable[[int, int], int] = open_backing,
+        closing: Callable[[int, int], None] = close_backing,
+    ) -> None:
+        """opening and closing: how the kernel is asked, where we may not ourselves."""
         self.numbers = set(numbers)
+        self._open = opening
+        self._close = closing
 
     def __repr__(self) -> str:
         return f"<Backings {sorted(self.numbers)}>"
@@ -55,7 +63,7 @@ class Backings:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if not descriptors:  # our own limit of open files is reached: the kernel has left it out
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            number = open_backing(device, descriptors[0])
+            number = self._open(device, descriptors[0])
         except OSError as failure:
             return 0, failure.errno or errno.EIO
         finally:
@@ -69,7 +77,7 @@ class Backings:
             return
         self.numbers.remove(number)
         try:
-            close_backing(device, number)
+            self._close(device, number)
         except OSError as failure:
             if failure.errno not in (errno.ENOENT, errno.ENOTCONN, errno.ENODEV):  # the connection ended
                 raise

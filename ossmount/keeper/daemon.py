@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from ossmount.keeper import elsewhere, wire
+from ossmount.keeper.mounts import is_automounted
 from ossmount.keeper.plan import Plan, memory_file
 from ossmount.keeper.report import log
 
@@ -131,7 +132,9 @@ def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
         if plan.starter:
             pid, pidfd = elsewhere.start(plan.starter, words, plan.environment, {0: order, **{fd: fd for fd in handed}})
         else:
-            pid = start(words, {**os.environ, **plan.environment}, {0: order, **{fd: fd for fd in handed}})
+            places = {0: order, **{fd: fd for fd in handed}}
+            own = not is_automounted(plan.mountpoint)
+            pid = start(words, {**os.environ, **plan.environment}, places, own_session=own)
     except BaseException:
         ours.close()
         raise
@@ -146,10 +149,12 @@ def spawn(plan: Plan, role: str, oom_score_adj: str) -> Daemon:
     return Daemon(pid, ours, role, plan, pidfd=pidfd)
 
 
-def start(words: list[str], environment: Mapping[str, str], places: Mapping[int, int]) -> int:
-    """A process in a session of its own, with descriptors of ours at these numbers; its pid. Raises OSError."""
+def start(words: list[str], environment: Mapping[str, str], places: Mapping[int, int], *, own_session: bool = True) -> int:
+    """A process with descriptors of ours at these numbers; its pid. Raises OSError."""
     moves = [(os.POSIX_SPAWN_DUP2, descriptor, place) for place, descriptor in places.items()]
-    return os.posix_spawn(words[0], words, environment, file_actions=moves, setsid=True, setsigdef=_SIGNALS, setsigmask=())
+    return os.posix_spawn(
+        words[0], words, environment, file_actions=moves, setsid=own_session, setsigdef=_SIGNALS, setsigmask=()
+    )
 
 
 def _hurry(pid: int) -> None:

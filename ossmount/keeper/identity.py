@@ -1,4 +1,4 @@
-"""Giving up root: the keeper becomes an ordinary user and keeps the capabilities that it needs.
+"""Giving up root: keeper and guard become an ordinary user's, and the guard keeps the capabilities that it needs.
 
 Whatever it starts has none at all: capabilities do not pass an exec of an ordinary user, and nothing can bring them back
 (no_new_privs, an empty bounding set). Sources: capabilities(7), prctl(2), capset(2).

@@ -21,8 +21,8 @@ from ossmount.keeper.backing import Backings
 from ossmount.keeper.control import Client, Control
 from ossmount.keeper.daemon import HALF_DEAD, Daemon, reap_orphans, spawn
 from ossmount.keeper.elsewhere import AGAIN, NoStarter
+from ossmount.keeper.guard import Guard, hand_down
 from ossmount.keeper.handover import Handover
-from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.notify import Notify
 from ossmount.keeper.plan import Plan
 from ossmount.keeper.report import Report, log
@@ -36,14 +36,14 @@ STOPPING = 45.0  # seconds from the first of them until a daemon that has not en
 class Keeper:
     """The keeper of one connection."""
 
-    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, oom: str, mounting: Mounting | None = None) -> None:
+    def __init__(self, plan: Plan, alive: tuple[int, int], journal: int, oom: str, guard: Guard | None = None) -> None:
         """alive: both ends of the pipe that ends when nobody is left to serve; oom: what daemons have by right."""
         self._plan, self._alive, self._journal = plan, alive, journal
         self._oom = oom
-        self._mounting = mounting
+        self._guard = guard
         self._device = -1
         self._agreement: object = None
-        self._backings = Backings()
+        self._backings = Backings() if guard is None else guard.backings()
         self._current: Daemon | None = None
         self._coming: Daemon | None = None  # a replacement that prepares itself while the current one serves
         self._past: list[Daemon] = []  # that serve no more and have not ended yet
@@ -144,9 +144,11 @@ class Keeper:
             keeper=os.getpid(),
             socket=self._control.path,
             role=daemon.role,
+            guard=self._guard.pid if self._guard is not None else 0,
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             **self._inheritance(),
         )
+        hand_down(self._guard, daemon)
         self._watch(daemon.connection.fileno(), lambda: self._hear(daemon))
         self._watch(daemon.pidfd, lambda: self._reap(daemon))
 
@@ -199,8 +201,8 @@ class Keeper:
         elif kind == "end":
             self._ended = True
             self._close_device()
-        elif kind in ("mount", "read_ahead", "detach") and self._mounting is not None:
-            self._mounting.take(daemon, message, descriptors, self._watch)
+        elif kind in ("mount", "read_ahead", "detach") and self._guard is not None:
+            self._guard.take(daemon, message, descriptors, self._watch)
 
     def _close_device(self) -> None:
         if self._device >= 0:
@@ -396,6 +398,6 @@ class Keeper:
         """What no daemon could take away in order is taken away here, if that was asked for."""
         self._close_device()
         if self._stops and not self._ended and self._mounted:
-            take_away = None if self._mounting is None else self._mounting.take_away
+            take_away = None if self._guard is None else self._guard.take_away
             mounts.detach(self._plan.mountpoint, self._mounted, self._plan.detach, take_away)
         self._exit_code = code

@@ -13,7 +13,8 @@ from ossmount.children.shield import shield
 from ossmount.keeper import wire
 from ossmount.keeper.backing import Backings
 from ossmount.keeper.daemon import Daemon, read_oom_score_adj, write_oom_score_adj
-from ossmount.keeper.identity import CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, become
+from ossmount.keeper.guard import Guard, start_guard
+from ossmount.keeper.identity import become
 from ossmount.keeper.keeper import Keeper
 from ossmount.keeper.mounting import Mounting
 from ossmount.keeper.plan import Plan
@@ -31,25 +32,27 @@ def main(arguments: list[str]) -> int:
         file.write(_NAME)
     own = read_oom_score_adj()
     lowered = int(own) > int(_OOM_SCORE_ADJ) and write_oom_score_adj(os.getpid(), _OOM_SCORE_ADJ)
-    mounting = _give_up_root(plan)
+    guard = _give_up_root(plan)
     shield()  # the environment has the access keys
     if int(arguments[1]) >= 0:
         keeper = _adopting(plan, int(arguments[1]), own if lowered else "")
     else:
         journal = os.memfd_create("ossmount-journal")
-        keeper = Keeper(plan, os.pipe(), journal, oom=own if lowered else "", mounting=mounting)
+        keeper = Keeper(plan, os.pipe(), journal, oom=own if lowered else "", guard=guard)
         keeper.start()
     return keeper.run()
 
 
-def _give_up_root(plan: Plan) -> Mounting | None:
-    """For a mount whose processes belong to an ordinary user: what this keeper still does for it. Nothing when it is one."""
+def _give_up_root(plan: Plan) -> Guard | None:
+    """For a mount whose processes belong to an ordinary user: who does for it what only root can. None where it is its own."""
     if not plan.user or os.geteuid():
         return None
-    mounting = Mounting(plan.source, plan.mountpoint)
     uid, gid, *groups = plan.user
-    become(uid, gid, groups, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE)
-    return mounting
+    mounting = Mounting(plan.source, plan.mountpoint)
+    guard = start_guard(mounting, uid, gid, groups)
+    os.close(mounting.place)
+    become(uid, gid, groups)
+    return guard
 
 
 def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
@@ -57,13 +60,15 @@ def _adopting(plan: Plan, descriptor: int, own_oom: str) -> Keeper:
     received = wire.receive(connection)
     if received is None:
         raise SystemExit("the daemon is gone")
-    message, (reading, writing, journal, device) = received
+    message, (reading, writing, journal, device, *rest) = received
     connection.setblocking(False)
     pid = int(str(message["pid"]))
-    keeper = Keeper(plan, (reading, writing), journal, oom=own_oom)
+    guard = Guard(socket.socket(fileno=rest[0]), int(str(message["guard"]))) if rest else None
+    keeper = Keeper(plan, (reading, writing), journal, oom=own_oom, guard=guard)
     backings = message["backings"]
     assert isinstance(backings, list)
+    numbers = Backings(backings) if guard is None else guard.backings(backings)
     daemon = Daemon(pid, connection, wire.FIRST, plan)
-    keeper.adopt(daemon, device, message["agreement"], Backings(backings), serving=bool(message["serving"]))
+    keeper.adopt(daemon, device, message["agreement"], numbers, serving=bool(message["serving"]))
     log(f"keeper {os.getpid()} keeps daemon {pid}: the keeper before it is gone")
     return keeper

@@ -1,8 +1,9 @@
 """What only a privileged process can do for a daemon that has no privileges (--user): mount, and take the mount away.
 
-A daemon may have been taken over by whoever sent it bytes. So all that counts is decided here and at the start, by what the
-administrator wrote: a FUSE mount, read-only, without set-user-id programs and devices, on the very folder that the
-mountpoint was when the keeper still was root; and only that mount is ever taken away, whatever the path leads to by then.
+The guard (guard.py) does it. A daemon may have been taken over by whoever sent it bytes. So all that counts is decided here and
+at the start, by what the administrator wrote: a FUSE mount, read-only, without set-user-id programs and devices, on the very
+folder that the mountpoint was when the process still was root; and only that mount is ever taken away, whatever the path leads
+to by then.
 Sources: mount(2), umount(2), proc_pid_mountinfo(5), Documentation/filesystems/fuse of the kernel.
 """
 
@@ -12,10 +13,7 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Callable
 
-from ossmount.keeper.control import Watch
-from ossmount.keeper.daemon import Daemon
 from ossmount.keeper.identity import CAP_SYS_ADMIN, keep_only
 from ossmount.keeper.mounts import topmost
 
@@ -23,60 +21,41 @@ _READ_ONLY = 1 | 2 | 4  # MS_RDONLY, MS_NOSUID, MS_NODEV
 _MNT_DETACH = 2
 _KIND = "fuse.ossmount"
 _LARGEST_READ_AHEAD = 65536  # KiB
-_DESCRIPTORS = 1 << 16  # more than a keeper has
 
 
 class Mounting:
-    """The mount of one keeper. Made while it still is root."""
+    """The mount of one guard (guard.py). Made while the process still is root."""
 
     def __init__(self, source: str, mountpoint: str) -> None:
         """Raises OSError for a mountpoint that is no folder."""
         self._source = source
         self._mountpoint = mountpoint
-        self._place = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.place = os.open(mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._mount = 0  # its number in mountinfo
         self._device = ""  # MAJ:MIN
 
     def __repr__(self) -> str:
         return f"<Mounting of {self._source} at {self._mountpoint}, mount {self._mount}>"
 
-    def take(self, daemon: Daemon, message: dict[str, object], descriptors: list[int], watch: Watch) -> None:
-        """One message of the daemon; it is answered."""
-        kind, number = message["kind"], message["number"]
-        try:
-            if kind == "mount":
-                self._make(descriptors[0], allow_other=message["allow_other"] is True)
-            elif kind == "read_ahead":
-                self._read_ahead(int(str(message["kb"])))
-            elif kind == "detach":
-                self._detach(watch, lambda code: daemon.tell("done", number=number, error=code))
-                return
-            else:
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        except OSError as failure:
-            daemon.tell("done", number=number, error=failure.errno or errno.EIO)
-        else:
-            daemon.tell("done", number=number, error=0)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+    def make(self, device: int, *, allow_other: bool) -> None:
+        """Once. Readers see the mount as one that root has made: its files are root's unless uid= says otherwise.
 
-    def _make(self, device: int, *, allow_other: bool) -> None:
-        """Once. Readers see the mount as one that root has made: its files are root's unless uid= says otherwise."""
-        if self._place < 0:
+        Raises OSError, as read_ahead() does.
+        """
+        if self.place < 0:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         options = f"fd={device},rootmode=40000,user_id=0,group_id=0,default_permissions" + ",allow_other" * allow_other
-        place = f"/proc/self/fd/{self._place}"
+        place = f"/proc/self/fd/{self.place}"
         libc = ctypes.CDLL(None, use_errno=True)
         flags = ctypes.c_ulong(_READ_ONLY)
         if libc.mount(os.fsencode(self._source), place.encode(), _KIND.encode(), flags, options.encode()):
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-        os.close(self._place)
-        self._place = -1
+        os.close(self.place)
+        self.place = -1
         self._mount, self._device = topmost(self._mountpoint)
 
-    def _read_ahead(self, kb: int) -> None:
+    def read_ahead(self, kb: int) -> None:
         """Of our mount, after INIT; with that the mount is made, and what is kept until then is given up.
 
         Of daemons that follow too: they want what it is already.
@@ -90,29 +69,6 @@ class Mounting:
                     file.write(f"{kb}\n")
         finally:
             keep_only(CAP_SYS_ADMIN)
-
-    def _detach(self, watch: Watch, done: Callable[[int], None]) -> None:
-        """In a process of its own: umount(2) may wait for readers, whom the daemon answers."""
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if not pid:
-            code = errno.EIO
-            try:
-                os.closerange(3, writing)  # the device above all: whoever has it keeps the connection up
-                os.closerange(writing + 1, _DESCRIPTORS)
-                code = self.take_away()
-            finally:
-                os.write(writing, bytes([code]))
-                os._exit(0)
-        os.close(writing)
-
-        def ended() -> None:
-            watch(reading, None)
-            code = os.read(reading, 1)
-            os.close(reading)
-            done(code[0] if code else errno.EIO)
-
-        watch(reading, ended)
 
     def take_away(self) -> int:
         """The errno; 0 when done. By a descriptor of what lies there now, compared with what we have mounted."""

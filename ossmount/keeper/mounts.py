@@ -6,27 +6,44 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ossmount.keeper.report import log
 
+_TABLE = "/proc/self/mountinfo"
 _LIMIT = 5.0  # seconds for one command
 _LOOK = 0.01  # seconds between two looks at it
 
 
-def topmost(mountpoint: str, table: str = "/proc/self/mountinfo") -> tuple[int, str]:
+def topmost(mountpoint: str, table: str = _TABLE) -> tuple[int, str]:
     """Number and MAJOR:MINOR of what is mounted there, on top; 0 and "" for nothing. Never touches it.
 
     Source: proc_pid_mountinfo(5).
     """
     found = 0, ""
+    for fields in _lines_of(mountpoint, table):
+        found = int(fields[0]), fields[2].decode()
+    return found
+
+
+def is_automounted(mountpoint: str, table: str = _TABLE) -> bool:
+    """Whether an automounter waits there (systemd.automount(5), automount(8)).
+
+    It lets the processes of its own process group look below its trap and mount there; any other one that touches the place
+    starts another mount and waits for it. So whatever of ours touches it stays in the group that it was started in. Source:
+    Documentation/filesystems/autofs.rst of the kernel, "Communicating with autofs: detecting the daemon".
+    """
+    return any(fields[fields.index(b"-") + 1] == b"autofs" for fields in _lines_of(mountpoint, table))
+
+
+def _lines_of(mountpoint: str, table: str) -> Iterator[list[bytes]]:
+    """The fields of all that is mounted at exactly this place, the topmost last."""
     with open(table, "rb") as file:
         for line in file:
-            number, _, device, _, path, *_ = line.split(b" ")
-            path = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
+            fields = line.split(b" ")
+            path = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
             if path == os.fsencode(mountpoint):
-                found = int(number), device.decode()
-    return found
+                yield fields
 
 
 def detach(mountpoint: str, device: str, commands: list[list[str]], take_away: Callable[[], object] | None) -> None:

@@ -13,11 +13,16 @@ daemon → keeper
     mount     number, allow_other; descriptor: a device to mount. Under --user, as the next two; mounting.py
     read_ahead  number, kb: of the mount that was made
     detach    number: take the mount away, lazily
-    adopt     pid, agreement, serving, backings; descriptors: both ends of the pipe, journal, device. A daemon to a keeper that
-              it has started
+    adopt     pid, guard, agreement, serving, backings; descriptors: both ends of the pipe, journal, device, and the socket to
+              the guard where there is one. A daemon to a keeper that it has started
+keeper → guard, guard → keeper
+    mount, read_ahead, detach  as above; number is the keeper's
+    back, unback  number, backing; descriptors: the device, and the file
+    done      number, error, backing
 keeper → daemon
-    hello     keeper, socket, role, agreement, after_death, deaths, restarts, backings, nice; descriptors: both ends of the
-              pipe, journal, and for a successor the device
+    hello     keeper, guard, socket, role, agreement, after_death, deaths, restarts, backings, nice; descriptors: both ends of
+              the pipe, journal, and for a successor the device
+    guard     descriptor: the socket to the guard (guard.py), to be given to the next keeper
     backed    number, backing, error: the answer to back; the error is an errno, 0: none
     done      number, error: the answer to mount, read_ahead and detach
     leave     another daemon is ready to take the connection; descriptor: a pipe that tells whether it has (handover.py)
@@ -32,7 +37,7 @@ import json
 import socket
 
 LARGEST = 64 << 10  # bytes of a packet
-_DESCRIPTORS = 4  # with one packet, at most
+_DESCRIPTORS = 5  # with one packet, at most
 _INTS = array.array("i")
 
 #: What a daemon is started as: one that mounts, one that comes after a death, one that takes over from a living one.

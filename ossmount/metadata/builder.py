@@ -124,7 +124,7 @@ def _boundary(split: Split) -> bytes | None:
 
 
 def cut(boundaries: list[bytes]) -> list[Part]:
-    """At most PARTS parts that cover everything without a gap."""
+    """PARTS to twice as many parts, where there are as many boundaries, that cover everything without a gap."""
     step = max(1, len(boundaries) // PARTS)
     starts = [keys.start_before(boundary) for boundary in boundaries[::step]]
     starts = [b"", *(start for start in starts if start)]

@@ -10,7 +10,7 @@ import heapq
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 
@@ -24,6 +24,13 @@ from ossmount.model import ObjectInfo
 
 class IncompleteError(Exception):
     """The store does not know all names of the source."""
+
+
+class _Directory(NamedTuple):
+    """One that comes next."""
+
+    number: int
+    prefix: bytes
 
 
 class Export:
@@ -48,7 +55,15 @@ class Export:
 
     def objects(self) -> Iterator[ObjectInfo]:
         """Every object below the prefix in key order; an empty directory as its marker."""
-        yield from self._below(ROOT, self._prefix)
+        open_ = [self._entries(_Directory(ROOT, self._prefix))]  # a stack: keys are up to 512 directories deep
+        while open_:
+            found = next(open_[-1], None)
+            if found is None:
+                open_.pop()
+            elif isinstance(found, _Directory):
+                open_.append(self._entries(found))
+            else:
+                yield found
 
     def _cover(self, number: int, prefix: bytes) -> None:
         data = self._txn.get(records.pack_id(number), db=self._db.coverage)
@@ -59,26 +74,28 @@ class Export:
             raise IncompleteError(f"not all names below {shown} were listed yet")
         self.time = min(self.time, reach.time)
 
-    def _below(self, number: int, prefix: bytes) -> Iterator[ObjectInfo]:
+    def _entries(self, directory: _Directory) -> Iterator[ObjectInfo | _Directory]:
         """Names sort by themselves, keys with the "/" behind a directory's name: `train-0` stands before `train/`."""
+        number, prefix = directory
         waiting: list[tuple[bytes, int]] = []  # directories whose turn comes later
         empty = True
-        for name, directory, child in read_range(self._txn, self._db, number, b""):
+        for name, is_directory, child in read_range(self._txn, self._db, number, b""):
             empty = False
             while waiting and waiting[0][0] < name:
-                yield from self._next(waiting, prefix)
-            if directory:
+                yield _next(waiting, prefix)
+            if is_directory:
                 heapq.heappush(waiting, (name + b"/", child.id))
             else:
                 yield _object(prefix + name, child)
         while waiting:
-            yield from self._next(waiting, prefix)
+            yield _next(waiting, prefix)
         if empty and number != ROOT:
             yield ObjectInfo(prefix, 0, 0, "-")
 
-    def _next(self, waiting: list[tuple[bytes, int]], prefix: bytes) -> Iterator[ObjectInfo]:
-        position, number = heapq.heappop(waiting)
-        yield from self._below(number, prefix + position)
+
+def _next(waiting: list[tuple[bytes, int]], prefix: bytes) -> _Directory:
+    position, number = heapq.heappop(waiting)
+    return _Directory(number, prefix + position)
 
 
 def _object(key: bytes, child: Child) -> ObjectInfo:

@@ -51,8 +51,8 @@ class TreeNamespace:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`prefix` is b"" or ends in "/"; `snapshot` is taken over before run() calls started; `known` asks the kernel
-        which nodes it may still name (None: nothing is pruned); `caught_up` waits until on_change can take more of a very
-        large change; `now` gives seconds since the epoch and is asked once, when run() starts.
+        which nodes it may still name (None: nothing is pruned); `caught_up` waits until it was told what on_change was
+        called with; `now` gives seconds since the epoch and is asked once, when run() starts.
         """
         self._lister = lister
         self._config = config
@@ -172,7 +172,8 @@ class TreeNamespace:
         self._refresher.forget_version(location.parent, location.name, node, lambda: self._answers.gone.discard(node))
 
     async def refresh(self, path: bytes = b"") -> int:
-        """Makes a path, and all below it, be asked again at its next use, also by the kernel; returns the number of names.
+        """Makes a path, and all below it, be asked again at its next use, also by the kernel, which knows it then; returns the
+        number of names.
 
         What the store does not know of needs none of it: that is 0.
         """
@@ -181,9 +182,11 @@ class TreeNamespace:
             return 0
         self._refresher.forget_headed()
         parent, name, directory = found
+        if name:
+            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name, directory)))
+            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name, directory)])
         if not directory:
-            self._tree.apply(await self._store.write(lambda transaction: transaction.forget_name(parent, name)))
-            self._on_change(parent, [(parent, shown) for shown in self._shown_names(parent, name)])
+            await self._caught_up()
             return 1
         above = self._tree.children(parent, name).directory if name else None
         waiting = [above.id if above is not None else ROOT]

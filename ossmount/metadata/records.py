@@ -32,7 +32,7 @@ class Child(NamedTuple):
     id: int
     size: int
     mtime_ns: int
-    validated: float  # when this record was last seen outside of covered listings, seconds since the epoch
+    validated: float  # when it was last seen outside of covered listings, seconds since the epoch; -inf: not to be believed
     etag: str = ""
     object_type: str = ""  # "" is Normal
     storage_class: str = ""  # "" is Standard

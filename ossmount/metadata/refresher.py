@@ -269,8 +269,10 @@ class Refresher:
             await self._take(
                 await self._store.write(lambda transaction: transaction.merge_head(directory, stored, info, asked))
             )
-        # Unless the version was retired meanwhile: then the answer says nothing of the name any more.
-        if (self._tree.children(directory, stored).file is None) == (info is None):
+        # Unless the version was retired meanwhile, or somebody who asked later was answered earlier: then the answer says
+        # nothing of the name any more.
+        latest, _ = self._headed.get((directory, stored), (-math.inf, False))
+        if latest <= asked and (self._tree.children(directory, stored).file is None) == (info is None):
             self._headed[directory, stored] = (asked, info is not None)
 
     async def head_all(self, directory: int, names: Sequence[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -165,7 +166,9 @@ class Transaction:
         change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
         later = any(i.time > time for i in coverage.intervals)  # a newer listing was merged already: it is right
-        newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time} if later else set()
+        newer = {n for n, child in existing.items() if child.validated > time}  # so was an answer about that name alone
+        if later:
+            newer.update(n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time)
         puts: list[tuple[bytes, bytes]] = []
         files: Sequence[tuple[bytes, ObjectInfo]] = stretch.files
         if existing:
@@ -191,9 +194,11 @@ class Transaction:
         return change._replace(told=change.told and bool(change.names)), found
 
     def merge_head(self, parent: int, name: bytes, info: ObjectInfo | None, time: float) -> list[Change]:
-        """Makes the store say what HEAD said of one object; None: it does not exist."""
+        """Makes the store say what HEAD said of one object; None: it does not exist. Not where it knows that from later."""
         change = Change(parent, [], [], True)
         old = self._child(parent, name, False)
+        if (old is not None and old.validated > time) or self.coverage(parent).at(name) > time:
+            return []
         if info is None:
             if old is not None:
                 self._remove(change, name, False, old)
@@ -226,23 +231,26 @@ class Transaction:
             name, directory, _ = rows.pop()
             rest = records.child_key(number, name, directory).removeprefix(records.pack_id(number))
         for name, directory, child in rows:
-            if directory or child.link_etag:  # of the others only the coverage says when they were seen
-                unseen = records.pack_child(child._replace(validated=0.0))
-                self._txn.put(records.child_key(number, name, directory), unseen, db=self._db.children)
+            self._put_unseen(number, name, directory, child)
         if not start:
             self._put_coverage(number, Coverage())
         names = [(name, directory) for name, directory, _ in rows]
         change = Change(number, [name for name, _ in names], [], False)
         return Forgotten([change], names, [child.id for _, directory, child in rows if directory], rest)
 
-    def forget_name(self, parent: int, name: bytes) -> list[Change]:
-        """An object must be asked for again; its id stays until it turns out to be another."""
-        child = self._child(parent, name, False)
-        if child is not None and child.link_etag:
-            unseen = records.pack_child(child._replace(validated=0.0))
-            self._txn.put(records.child_key(parent, name, False), unseen, db=self._db.children)
-        self._put_coverage(parent, self.coverage(parent).without(name, name + b"\0"))
+    def forget_name(self, parent: int, name: bytes, directory: bool) -> list[Change]:
+        """One side of a name must be asked for again; its id stays until it turns out to be another."""
+        child = self._child(parent, name, directory)
+        if child is not None:
+            self._put_unseen(parent, name, directory, child)
+        position = name + b"/" if directory else name
+        self._put_coverage(parent, self.coverage(parent).without(position, position + b"\0"))
         return [Change(parent, [name], [], False)]
+
+    def _put_unseen(self, parent: int, name: bytes, directory: bool, child: Child) -> None:
+        if directory or child.link_etag:  # of the others only the coverage says when they were seen
+            unseen = records.pack_child(child._replace(validated=-math.inf))
+            self._txn.put(records.child_key(parent, name, directory), unseen, db=self._db.children)
 
     def prune(self, numbers: Iterable[int]) -> None:
         """Forgets retired ids for ever: nobody can name them."""

@@ -38,9 +38,11 @@ class Settings(NamedTuple):
 class Kept:
     """One mount and its keeper."""
 
-    def __init__(self, wanted: Wanted, settings: Settings) -> None:
+    def __init__(self, wanted: Wanted, settings: Settings, number: int = 0) -> None:
+        """number: among the mounts of the node."""
         self.wanted = wanted
         self._settings = settings
+        self._number = number
         self._process: subprocess.Popen[bytes] | None = None
         self._again = 0.0
 
@@ -58,6 +60,8 @@ class Kept:
         os.dup2(mounted.fd, _DEVICE, inheritable=True)
         words = [sys.executable, "-m", "ossmount", "mount", "--foreground", "--fuse-fd", str(_DEVICE)]
         own = {"OSSMOUNT_STARTER": socket_in(self._settings.state), "OSSMOUNT_ALLOW_OTHER": "true"}
+        if metrics := self._settings.environment.get("OSSMOUNT_METRICS"):
+            own["OSSMOUNT_METRICS"] = counted_up(metrics, self._number)
         try:
             return subprocess.Popen(
                 [*words, self.wanted.source, self.wanted.mountpoint],
@@ -105,12 +109,18 @@ class Kept:
             self._process.wait()
 
 
+def counted_up(metrics: str, number: int) -> str:
+    """[ADDRESS:]PORT with a port of its own for each mount, since one process shows the numbers of one mount."""
+    address, colon, port = metrics.rpartition(":")
+    return f"{address}{colon}{int(port) + number}" if port.isascii() and port.isdigit() else metrics
+
+
 def keep(mounts: list[Wanted], settings: Settings) -> int:
     """Until SIGTERM or SIGINT; then drains: detaches all, waits for the readers, ends the keepers."""
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stops.append(number))
-    all_kept = [Kept(wanted, settings) for wanted in mounts]
+    all_kept = [Kept(wanted, settings, number) for number, wanted in enumerate(mounts)]
     try:
         while not stops:
             for kept in all_kept:

@@ -28,7 +28,8 @@ ready     exit code 0 while OSS answers all of them as well.
 drained   waits while a keeper waits for its readers, which need the daemons until then: for the starter's preStop.
 
 Both find each other in OSSMOUNT_STATE_DIR (an emptyDir) and need one pid namespace (shareProcessNamespace: true).
-All options of `ossmount mount` are variables of the keeper (OSSMOUNT_MEMORY_LIMIT=2G).
+All options of `ossmount mount` are variables of the keeper (OSSMOUNT_MEMORY_LIMIT=2G), and hold for all mounts; the second one
+shows its numbers (OSSMOUNT_METRICS) at the next port, and so on.
 """
 
 

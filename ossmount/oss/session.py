@@ -85,7 +85,9 @@ class Session:
         """
         what = _describe(question)
         for again in (True, False):
+            began = time.monotonic()
             answer = self._exchange(question, what, deadline)
+            _log.debug("%s: HTTP %d in %.0f ms", what, answer.status, 1000 * (time.monotonic() - began))
             if 200 <= answer.status < 300:
                 break
             refusal = parse_refusal(*answer)

@@ -1,6 +1,7 @@
 """Reads files of a mount in several threads, as a program of its own: the threads of a test serve the bucket.
 
-Arguments: the mount, the number of threads. Paths come on stdin, one in a line. Each file must hold its own name, repeated.
+Arguments: the mount, the number of threads, the size of each file. Paths come on stdin, one in a line. Each file must hold its
+own name, repeated.
 At the end one JSON object: seconds, bytes, errors by errno, names of wrong files, files done in each second.
 """
 
@@ -21,7 +22,7 @@ def content(name: str, size: int) -> bytes:
     return (stamp * (size // len(stamp) + 1))[:size]
 
 
-def main(mount: Path, threads: int) -> None:
+def main(mount: Path, threads: int, size: int) -> None:
     names = iter(sys.stdin.read().split("\n"))
     lock = threading.Lock()
     errors: Counter[str] = Counter()
@@ -43,7 +44,7 @@ def main(mount: Path, threads: int) -> None:
                 continue
             with lock:
                 done[int(time.monotonic() - begin)] += 1
-                if data != content(name, len(data)) or not data:
+                if data != content(name, size):
                     wrong.append(name)
 
     workers = [threading.Thread(target=read) for _ in range(threads)]
@@ -58,4 +59,4 @@ def main(mount: Path, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

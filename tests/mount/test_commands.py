@@ -97,6 +97,7 @@ def test_no_secret_is_shown_anywhere(running: Mount) -> None:
     assert status["options"]["proxy"]["value"].startswith("http://***@")
 
 
+@pytest.mark.option("uid", "gid", "umask")
 def test_options_and_where_they_came_from(running: Mount) -> None:
     options = running.status()["options"]
     assert options["umask"] == {"value": "027", "origin": "-o umask"}
@@ -110,6 +111,7 @@ def test_options_and_where_they_came_from(running: Mount) -> None:
     assert "    umask = 027  (-o umask)\n" in text
 
 
+@pytest.mark.option("credentials")
 def test_credentials_from_a_file_and_a_prefix_as_the_root(filled: Workshop) -> None:
     keys = filled.folder / "keys.json"
     keys.write_text(json.dumps({"AccessKeyId": "test-id", "AccessKeySecret": SECRET}))
@@ -230,6 +232,7 @@ def test_force_ends_the_daemon_of_a_busy_mount(user_of_the_mount: tuple[Workshop
     eventually(lambda: gone(pids), "every process of the mount has ended")
 
 
+@pytest.mark.option("fuse_fd")
 def test_a_descriptor_that_was_passed_in_is_served(filled: Workshop) -> None:
     path = filled.mountpoint()
     mounted = mounting.mount(path, "passed", allow_other=False)

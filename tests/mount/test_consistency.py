@@ -103,6 +103,7 @@ def test_behind_its_ttl_a_change_is_seen_by_the_next_open(plain_shop: Workshop) 
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.option("close_to_open")
 def test_close_to_open_reads_what_was_stored_before_the_open(plain_shop: Workshop, size: int) -> None:
     """By reading and by mapping, whatever the timeouts are, and whether the size has changed or not."""
     shop = plain_shop

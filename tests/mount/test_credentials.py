@@ -62,6 +62,9 @@ def facts(mount: Mount) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("source", ["oidc", "assume-role", "process", "profile", "sdk"])
+@pytest.mark.option(
+    "credential_process", "credentials_profile", "ram_role_arn", "role_session_name", "sts_endpoint", "ecs_metadata_endpoint"
+)
 def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> None:
     (shop.folder / "token").write_text(OIDC_TOKEN)
     made = identity.issue()
@@ -100,6 +103,30 @@ def test_each_source(shop: Workshop, identity: IdentityServer, source: str) -> N
         for issued in identity.issued:
             assert issued.access_key_secret not in shown and issued.security_token not in shown
         assert "base-secret" not in shown and OIDC_TOKEN not in shown
+
+
+@pytest.mark.option("credentials_from")
+def test_the_named_place_goes_before_others_that_have_credentials(shop: Workshop, identity: IdentityServer) -> None:
+    with shop.mounted("--credentials-from", "ecs", "--ecs-metadata-endpoint", identity.url) as mount:
+        read(mount, 1)
+        assert facts(mount)["provider"] == f"ecs (role {ROLE})"
+
+
+@pytest.mark.option("ram_role_name")
+def test_the_named_source_and_role_go_before_what_is_found(shop: Workshop, identity: IdentityServer) -> None:
+    """The environment has good keys as well, and the metadata service would tell the role's name."""
+    with shop.mounted(*ecs(identity)) as mount:
+        read(mount, 1)
+        assert facts(mount)["provider"] == f"ecs (role {ROLE})"
+    assert {asked.path.rpartition("/")[2] for asked in identity.asked} == {"token", ROLE}
+
+
+@pytest.mark.option("anonymous")
+def test_anonymous_requests_are_not_signed(shop: Workshop) -> None:
+    shop.server.accounts.anonymous = True
+    with shop.mounted("--anonymous", env=WITHOUT) as mount:
+        read(mount, 1)
+    assert not any("authorization" in entry.headers for entry in shop.server.requests)
 
 
 def run_on(shop: Workshop, identity: IdentityServer, mount: Mount, seconds: float) -> None:

@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ossmount.exit_codes import ExitCode
 from tests.mount.support import BUCKET, Mount, Workshop, eventually
 
@@ -49,6 +51,7 @@ def read_all(mount: Mount, objects: dict[str, bytes]) -> None:
         assert (mount.path / key).read_bytes() == data
 
 
+@pytest.mark.option("cache_dir")
 def test_a_second_mount_reads_without_a_request(shop: Workshop) -> None:
     objects = fill(shop)
     with shop.mounted(*options(shop)) as mount:
@@ -115,6 +118,7 @@ def test_disk_processes_that_are_killed_are_replaced(plain_shop: Workshop) -> No
         assert facts(mount)["restarts"] == 2
 
 
+@pytest.mark.option("cache_size")
 def test_a_cache_that_is_smaller_than_the_data(plain_shop: Workshop) -> None:
     shop = plain_shop
     order = random.Random(6)

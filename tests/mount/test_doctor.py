@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ossmount.emulator.faults import Fault
+from tests.identity import IdentityServer
 from tests.mount.support import BUCKET, Workshop
 
 
@@ -76,3 +77,20 @@ def test_no_such_bucket_prefix_or_host(clinic: Workshop) -> None:
 def test_a_slow_store(clinic: Workshop) -> None:
     clinic.server.faults.add(Fault(operations=("GET",), latency=0.1))
     assert examined(clinic)["latency"]["level"] == "note"
+
+
+@pytest.mark.parametrize(
+    ("host", "region", "said"),
+    [
+        ("oss-cn-hangzhou.aliyuncs.com", "cn-hangzhou", "--endpoint oss-cn-hangzhou-internal.aliyuncs.com"),
+        ("oss-cn-hangzhou-internal.aliyuncs.com", "cn-beijing", "the bucket is in cn-hangzhou, this machine in cn-beijing"),
+    ],
+)
+def test_an_instance_whose_endpoint_is_not_the_nearest(clinic: Workshop, host: str, region: str, said: str) -> None:
+    """A proxy stands for the domains, and a server of the tests for the instance's metadata service."""
+    with IdentityServer() as instance:
+        instance.region = region
+        words = ["--endpoint", f"http://{host}", "--proxy", clinic.server.url, "--ecs-metadata-endpoint", instance.url]
+        found = examined(clinic, *words)
+    assert said in " ".join(found["endpoint"].values()) and found["endpoint"]["level"] == "note"
+    assert found["name"]["text"].startswith("the proxy 127.0.0.1") and found["read"]["level"] == "ok"

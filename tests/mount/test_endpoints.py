@@ -20,6 +20,7 @@ INTERNAL = "oss-cn-hangzhou-internal.aliyuncs.com"
     ],
     ids=["region", "internal", "path-style", "mount-options"],
 )
+@pytest.mark.option("endpoint", "region", "path_style", "proxy")
 def test_forms_of_endpoint(plain_shop: Workshop, arguments: list[str], host: str, signature: str) -> None:
     server = plain_shop.server
     server.store.put(BUCKET, b"folder/file", b"hello")

@@ -67,6 +67,7 @@ def place(plain_shop: Workshop) -> Iterator[Path]:
         plain_shop.take_away(Mount(plain_shop, path), check=False)
 
 
+@pytest.mark.option("config")
 def test_a_configuration_file_says_what_to_mount_and_where(plain_shop: Workshop, config: Path, place: Path) -> None:
     plain_shop.server.store.put(BUCKET, b"folder/file.txt", b"hello")
     with config.open("a") as file:

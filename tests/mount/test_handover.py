@@ -90,6 +90,7 @@ def test_the_keeper_dies_while_it_holds_the_device_alone(
     code = COMMAND.format(dying=f"exec({DYING.format(after=after)!r}); ")
     with monkeypatch.context() as patched:
         patched.setattr(plain_shop, "words", lambda arguments: [sys.executable, "-c", code, *arguments])
+        patched.setattr(plain_shop, "run", plain_shop.run_anew)
         entering = plain_shop.mounted()
         mount = entering.__enter__()
     with contextlib.ExitStack() as stack:

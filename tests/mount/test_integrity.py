@@ -174,6 +174,7 @@ def test_what_is_looked_at(plain_shop: Workshop, mode: str) -> None:
             assert found["covered"] <= 3 and found["corrupted"] == 0
 
 
+@pytest.mark.option("verify")
 def test_without_verification_a_wrong_byte_is_not_noticed(plain_shop: Workshop) -> None:
     """What the others are for."""
     put(plain_shop, b"one-small")

@@ -7,6 +7,8 @@ import signal
 import subprocess
 from typing import Any
 
+import pytest
+
 from ossmount.cli.describe import commands
 from ossmount.exit_codes import ExitCode
 from tests.mount.support import BUCKET, LIMIT, Workshop
@@ -23,6 +25,7 @@ SILENT = {
 }
 
 
+@pytest.mark.option("metadata_dir")
 def test_commands_that_tell_facts_tell_them_as_json(plain_shop: Workshop) -> None:
     shop = plain_shop
     for number in range(3):

@@ -187,6 +187,7 @@ def one_mount() -> Iterator[Mount]:
             yield mount
 
 
+@pytest.mark.option("no_keeper")
 def test_what_has_no_keeper_is_not_restarted(plain_shop: Workshop) -> None:
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     with plain_shop.mounted("--no-keeper") as mount:
@@ -372,6 +373,7 @@ def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Wor
     cache, away = plain_shop.folder / "cache", plain_shop.folder / "away"
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     with plain_shop.mounted("--cache-dir", str(cache)) as mount:
+        eventually(lambda: cache.is_dir() and any(cache.iterdir()), "the disk processes have made it")
         cache.rename(away)
         cache.touch()
         os.kill(daemon_of(mount), signal.SIGKILL)

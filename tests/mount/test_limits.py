@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from ossmount.emulator.faults import Fault
 from tests.mount.support import BUCKET, Mount, Workshop
 
@@ -36,11 +38,13 @@ def rates(mount: Mount) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.option("limit_requests", "limit_bandwidth", "fetch_workers")
 def test_every_request_and_byte_is_within_what_the_limits_granted(shop: Workshop) -> None:
     fill(shop)
     with shop.mounted("--limit-requests", "200", "--limit-bandwidth", "2M", "--fetch-workers", "2") as mount:
         assert read_all(mount) == [content(number) for number in range(FILES)]
         status = mount.status()
+        assert len(status["fetch_pids"]) == 2
         counters, facts = status["counters"], status["facts"]["rates"]
     asked = counters["list"] + counters["head"] + counters["get"]
     assert counters["get"] >= FILES

@@ -44,6 +44,7 @@ def scraped(port: int, name: str) -> float | None:
         return None
 
 
+@pytest.mark.option("metrics", "metrics_file")
 def test_metrics_follow_what_is_read_and_outlive_the_daemon(plain_shop: Workshop) -> None:
     data = os.urandom(300_000)
     plain_shop.server.store.put(BUCKET, b"file", data)

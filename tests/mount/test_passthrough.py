@@ -89,6 +89,7 @@ def unmap(view: ctypes.Array[ctypes.c_char]) -> None:
     assert LIBC.munmap(ctypes.byref(view), ctypes.c_size_t(SIZE)) == 0
 
 
+@pytest.mark.option("passthrough")
 def test_a_whole_copy_is_read_without_us(plain_shop: Workshop) -> None:
     shop, cache = plain_shop, plain_shop.folder / "cache"
     data = put(shop, "large")

@@ -72,6 +72,7 @@ def test_shared_sees_at_each_open_what_is_current_then(filled: Workshop) -> None
         eventually(lambda: os.listdir(mount.path / "folder") == ["one", "three"], "a listing is believed for 3 s")
 
 
+@pytest.mark.option("profile")
 def test_fresh_sees_each_change_at_once(filled: Workshop) -> None:
     with mounted(filled, "fresh") as mount:
         change(filled)

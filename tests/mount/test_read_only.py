@@ -285,6 +285,7 @@ def test_a_replaced_object_is_stale_for_who_has_it_open_and_new_for_who_opens_it
         assert after.st_size == len(new) and after.st_ino != before
 
 
+@pytest.mark.option("negative_timeout")
 def test_without_timeouts_every_change_is_seen_at_once(shop: Workshop) -> None:
     store = shop.server.store
     store.put(BUCKET, b"folder/file", b"first")
@@ -304,6 +305,18 @@ def test_without_timeouts_every_change_is_seen_at_once(shop: Workshop) -> None:
         assert os.listdir(mount.path / "folder") == ["file"]
 
 
+@pytest.mark.option("attr_timeout")
+def test_attributes_may_be_believed_for_a_shorter_time_than_names(shop: Workshop) -> None:
+    shop.server.store.put(BUCKET, b"folder/file", b"first")
+    with shop.mounted("-o", "attr_timeout=0,entry_timeout=1h") as mount:
+        path = mount.path / "folder/file"
+        for size in range(1, 4):
+            shop.server.store.put(BUCKET, b"folder/file", b"x" * size)
+            assert path.stat().st_size == size
+            assert path.read_bytes() == b"x" * size
+
+
+@pytest.mark.option("entry_timeout")
 def test_without_timeouts_a_new_name_is_in_the_next_listing(shop: Workshop) -> None:
     """Nothing but the listing asks for it: the kernel must not answer from one that it keeps."""
     names = ["name-0"]
@@ -319,6 +332,7 @@ def test_without_timeouts_a_new_name_is_in_the_next_listing(shop: Workshop) -> N
 # -- options
 
 
+@pytest.mark.option("no_symlink")
 def test_no_symlink_shows_what_a_link_points_to(plain_shop: Workshop) -> None:
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     plain_shop.server.store.put_symlink(BUCKET, b"folder/link", b"file")
@@ -348,6 +362,7 @@ def test_others_see_nothing_without_allow_other(shop: Workshop) -> None:
         assert b"Permission denied" in done.stderr
 
 
+@pytest.mark.option("allow_other")
 def test_with_allow_other_the_mode_bits_decide(shop: Workshop) -> None:
     shop.server.store.put(BUCKET, b"file", b"hello")
     with shop.mounted("-o", "allow_other,umask=077", name="closed") as mount:

@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ossmount.emulator.faults import Fault
 from ossmount.exit_codes import ExitCode
 from tests.mount.support import BUCKET, LIMIT, Workshop, eventually
@@ -21,11 +23,15 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.option("slow_log", "slow_threshold")
 def test_slow_operations_are_logged_with_where_their_time_went(plain_shop: Workshop) -> None:
-    plain_shop.server.store.put(BUCKET, b"data/slow", os.urandom(50_000))
+    for name in (b"slow", b"quick"):
+        plain_shop.server.store.put(BUCKET, b"data/" + name, os.urandom(50_000))
     log = plain_shop.folder / "slow.jsonl"
     with plain_shop.mounted("--slow-log", str(log), "--slow-threshold", "400ms", source=SOURCE) as mount:
         plain_shop.server.faults.add(Fault(keys="data/slow", operations=("GET",), latency=0.6))
+        plain_shop.server.faults.add(Fault(keys="data/quick", operations=("GET",), latency=0.15))
+        (mount.path / "quick").read_bytes()  # slow by default, and not for this mount
         (mount.path / "slow").read_bytes()
 
         def told(operation: str) -> list[dict[str, Any]]:
@@ -33,6 +39,9 @@ def test_slow_operations_are_logged_with_where_their_time_went(plain_shop: Works
 
         eventually(lambda: told("READ"), "the lines are written")
         (get,), (read,) = told("GET"), told("READ")
+        assert not [
+            line for line in lines_of(log) if line["operation"] == "GET" and line["path"] == "quick" and line["ms"] < 400
+        ]
         assert get["where"]["network"] >= 500 and get["tries"] == 1
         assert (read["offset"], read["errno"]) == (0, "")
         assert read["ms"] >= 600 and read["where"]["network"] >= 500

@@ -58,6 +58,7 @@ def listings(shop: Workshop) -> int:
     return sum("list-type" in request.query for request in shop.server.requests)
 
 
+@pytest.mark.option("metadata_snapshot")
 def test_one_machine_lists_and_another_mounts_without_a_listing(filled: Workshop) -> None:
     file = filled.folder / "snapshot"
     done = filled.run("metadata", "export", f"oss://{BUCKET}", str(file))
@@ -212,6 +213,7 @@ def test_a_mount_can_be_exported_once_everything_was_listed(filled: Workshop) ->
     assert f"{len(KEYS):,} keys" in filled.run("metadata", "info", str(file)).stdout
 
 
+@pytest.mark.option("manifest")
 def test_a_manifest_is_mounted_and_nothing_else(filled: Workshop) -> None:
     file = filled.folder / "list"
     file.write_text("large/0003\n{'data': {'source': 'oss://data.oss-cn-x.aliyuncs.com/train/2/x'}}\na/missing\noss://data/a\n")

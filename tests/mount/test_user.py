@@ -7,19 +7,21 @@ import errno
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ossmount.channel.mounting import find_mount, open_device
+from ossmount.control.registry import process_start
 from ossmount.daemon.processes import descendants
 from ossmount.exit_codes import ExitCode
-from ossmount.keeper import mounting
-from ossmount.keeper.daemon import Daemon
+from ossmount.keeper import guard, mounting, wire
 from ossmount.keeper.mounting import Mounting
 from tests.mount.support import BUCKET, NOBODY, Mount, Workshop, eventually, for_everybody
 
@@ -44,17 +46,19 @@ def process_status(pid: int) -> dict[str, str]:
 
 def check_processes(mount: Mount) -> None:
     status = mount.status()
-    pids = {status["keeper_pid"], status["daemon_pid"], *descendants(status["daemon_pid"])}
-    assert len(pids) >= 3  # the keeper, the daemon, a fetch process
+    guard = status["facts"]["keeper"]["guard"]
+    pids = {guard, status["keeper_pid"], status["daemon_pid"], *descendants(status["daemon_pid"])}
+    assert len(pids) >= 4  # the guard, the keeper, the daemon, a fetch process
     for pid in pids:
         shown = process_status(pid)
         assert set(shown["Uid"].split()) == set(shown["Gid"].split()) == {str(NOBODY)}, shown["Name"]
         assert shown["NoNewPrivs"] == "1", shown["Name"]
-        kept = CAP_SYS_ADMIN if pid == status["keeper_pid"] else 0
+        kept = CAP_SYS_ADMIN if pid == guard else 0
         assert {int(shown[name], 16) for name in ("CapPrm", "CapEff")} == {kept}, shown["Name"]
         assert {int(shown[name], 16) for name in ("CapInh", "CapBnd", "CapAmb")} == {0}, shown["Name"]
 
 
+@pytest.mark.option("user")
 def test_no_process_is_roots_and_readers_see_no_difference(shop: Workshop) -> None:
     with shop.mounted(*OPTIONS) as mount:
         check_processes(mount)
@@ -91,6 +95,27 @@ def test_daemons_that_follow_have_no_privileges_either_and_sigterm_takes_the_mou
         eventually(lambda: find_mount(str(mount.path)) is None, "the keeper has taken the mount away")
 
 
+def test_a_keeper_that_was_killed_is_followed_by_one_that_can_do_the_same(shop: Workshop) -> None:
+    cache = shop.folder / "cache"
+    with shop.mounted(*OPTIONS, "--passthrough", "--cache-dir", str(cache)) as mount:
+        before = mount.status()
+        os.kill(before["keeper_pid"], signal.SIGKILL)
+        eventually(lambda: mount.status()["keeper_pid"] not in (0, before["keeper_pid"]), "another keeper")
+        check_processes(mount)
+        assert mount.status()["facts"]["keeper"]["guard"] == before["facts"]["keeper"]["guard"]
+        assert shop.run("warm", str(mount.path), "--pin", "big").returncode == 0
+        eventually(lambda: is_read_in_passthrough(mount), "a file that is opened now is read in passthrough")
+        os.kill(mount.status()["keeper_pid"], signal.SIGTERM)
+        eventually(lambda: find_mount(str(mount.path)) is None, "the keeper has taken the mount away")
+        eventually(lambda: process_start(before["facts"]["keeper"]["guard"]) is None, "nobody is left whom the guard guards")
+
+
+def is_read_in_passthrough(mount: Mount) -> bool:
+    assert (mount.path / "big").read_bytes() == BIG
+    facts: dict[str, Any] = mount.status()["facts"]["channel"]["passthrough"]
+    return bool(facts["opens"]["passthrough"])
+
+
 def test_the_keeper_takes_the_mount_away_when_its_daemon_does_not(shop: Workshop) -> None:
     with shop.mounted(*OPTIONS) as mount:
         status = mount.status()
@@ -109,13 +134,7 @@ def test_large_files_are_read_in_passthrough(shop: Workshop) -> None:
     with shop.mounted(*OPTIONS, "--passthrough", "--cache-dir", str(cache)) as mount:
         assert cache.stat().st_uid == NOBODY and stat.S_IMODE(cache.stat().st_mode) == 0o700
         assert shop.run("warm", str(mount.path), "--pin", "big").returncode == 0
-
-        def is_in_use() -> bool:
-            assert (mount.path / "big").read_bytes() == BIG
-            facts: dict[str, Any] = mount.status()["facts"]["channel"]["passthrough"]
-            return bool(facts["opens"]["passthrough"])
-
-        eventually(is_in_use, "the file is read in passthrough")
+        eventually(lambda: is_read_in_passthrough(mount), "the file is read in passthrough")
 
 
 def test_a_mount_that_cannot_be_is_gone(shop: Workshop) -> None:
@@ -157,39 +176,29 @@ def test_what_cannot_be_is_refused_with_a_reason(shop: Workshop) -> None:
 # -- what a daemon that was taken over may ask its keeper
 
 
-class Told(Daemon):
-    """Hears the keeper's answers."""
-
-    def __init__(self) -> None:
-        self.errors: list[object] = []
-
-    def tell(self, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> None:
-        assert kind == "done"
-        self.errors.append(fields["error"])
-
-
 class Asking:
-    """A daemon that asks a keeper's Mounting, and the keeper's loop."""
+    """Who asks a guard: what a keeper passes on, or a daemon says itself."""
 
     def __init__(self, place: Path) -> None:
-        self.mounting = Mounting("oss://data", str(place))
-        self.daemon = Told()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.settimeout(60)
+        self._guard = threading.Thread(target=guard.serve, args=(self._theirs, Mounting("oss://data", str(place))))
+        self._guard.start()
 
-    def _watch(self, descriptor: int, handler: Callable[[], None] | None) -> None:
-        if handler is None:
-            del self._handlers[descriptor]
-        else:
-            self._handlers[descriptor] = handler
+    def ask(self, kind: str, descriptors: tuple[int, ...] = (), **fields: object) -> object:
+        wire.send(self._ours, kind, descriptors, number=1, **fields)
+        received = wire.receive(self._ours)
+        assert received is not None
+        return received[0]["error"]
 
-    def ask(self, kind: str, descriptors: list[int] | None = None, **fields: object) -> object:
-        self.mounting.take(self.daemon, {"kind": kind, "number": 1, **fields}, descriptors or [], self._watch)
-        for handler in list(self._handlers.values()):
-            handler()  # reads from a pipe: waits for the process that takes the mount away
-        return self.daemon.errors.pop()
+    def end(self) -> None:
+        self._ours.close()
+        self._guard.join(60)
+        assert not self._guard.is_alive()  # nobody is left who could ask
+        self._theirs.close()
 
 
-def test_a_keeper_mounts_once_and_takes_away_nothing_but_what_it_has_mounted(
+def test_a_guard_mounts_once_and_takes_away_nothing_but_what_it_has_mounted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mounting, "keep_only", lambda *_: None)  # else this process would give up its capabilities
@@ -201,25 +210,26 @@ def test_a_keeper_mounts_once_and_takes_away_nothing_but_what_it_has_mounted(
     try:
         place.rename(tmp_path / "moved")  # what the path leads to later does not count
         other.rename(place)
-        assert asking.ask("mount", [os.dup(device)], allow_other=False) == 0
+        assert asking.ask("mount", (device,), allow_other=False) == 0
         there = find_mount(str(tmp_path / "moved"))
         assert there is not None and there.kind == "fuse.ossmount" and not find_mount(str(place))
-        assert asking.ask("mount", [os.dup(device)], allow_other=False) == errno.EBUSY
+        assert asking.ask("mount", (device,), allow_other=False) == errno.EBUSY
         assert asking.ask("detach") == errno.EINVAL
-        assert asking.ask("format the disk") == errno.EINVAL
+        assert asking.ask("format the disk") == asking.ask("back", (device,)) == errno.EINVAL
         assert find_mount(str(tmp_path / "moved")) is not None
     finally:
+        asking.end()
         os.close(device)
         subprocess.run(["umount", "--lazy", str(tmp_path / "moved")], check=True)
 
 
-def test_a_keeper_takes_away_its_mount_and_not_one_that_lies_on_top_of_it(tmp_path: Path) -> None:
+def test_a_guard_takes_away_its_mount_and_not_one_that_lies_on_top_of_it(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     asking = Asking(place)
     device = open_device()
     try:
-        assert asking.ask("mount", [os.dup(device)], allow_other=False) == 0
+        assert asking.ask("mount", (device,), allow_other=False) == 0
         subprocess.run(["mount", "-t", "tmpfs", "on-top", str(place)], check=True)
         assert asking.ask("detach") == errno.EINVAL
         there = find_mount(str(place))
@@ -228,6 +238,7 @@ def test_a_keeper_takes_away_its_mount_and_not_one_that_lies_on_top_of_it(tmp_pa
         assert asking.ask("detach") == 0
         assert find_mount(str(place)) is None
     finally:
+        asking.end()
         os.close(device)
         while find_mount(str(place)) is not None:
             subprocess.run(["umount", "--lazy", str(place)], check=True)

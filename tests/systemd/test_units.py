@@ -1,4 +1,4 @@
-"""The units are what systemd takes, and what they call is what ossmount has. (A unit that runs needs systemd as PID 1.)"""
+"""The units are what systemd takes, and what they call is what ossmount has. (tests/ways/machine.py runs them.)"""
 
 from __future__ import annotations
 

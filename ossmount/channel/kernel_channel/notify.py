@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 CAPACITY = 100_000  # notifications that wait in one lane, about 20 MB; more than that are lost (and logged)
 IN_FLIGHT = 256  # notifications handed to the process and not confirmed
 PATIENCE = 1.0  # seconds that an answer is held back for the names that must go first
+CATCHING_UP = 10.0  # seconds that caught_up() waits for nodes
 RESTART = 1.0  # seconds before the process is started again
 ANSWER = 60.0  # seconds for the verdicts on questions: the lane may wait for a READ
 FAREWELL = 5.0  # seconds given to the process to end after the device was closed
@@ -87,7 +88,7 @@ class Lane:
         self.lost = 0
         self.failed = 0
         self._wake = trio.Event()
-        self._room = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()  # who waits until more is confirmed
         self._held: deque[tuple[int, float, Callable[[], None]]] = deque()
         self._held_wake = trio.Event()
         self._asked: deque[tuple[int, Told]] = deque()  # who is to be told the verdict, by its number
@@ -115,11 +116,11 @@ class Lane:
     def behind(self) -> bool:
         return self.confirmed < self.queued
 
-    async def room(self) -> None:
-        """Returns once less than half of the queue is in use."""
-        while len(self.queue) > CAPACITY // 2:
-            self._room = trio.Event()
-            await self._room.wait()
+    async def told(self) -> None:
+        """Returns once all that was put so far is confirmed, or lost with the process."""
+        put = self.queued
+        while self.confirmed < put:
+            await self._waiting.park()
 
     def hold(self, action: Callable[[], None]) -> None:
         """Calls action once all that was put so far is confirmed, or after PATIENCE."""
@@ -146,8 +147,6 @@ class Lane:
                 await self._wake.wait()
             count = min(len(self.queue), IN_FLIGHT - (self.sent - self.confirmed))
             batch = b"".join(self._take() for _ in range(count))
-            if len(self.queue) <= CAPACITY // 2:
-                self._room.set()
             try:
                 await stream.send_all(batch)
             except trio.BrokenResourceError:
@@ -179,6 +178,7 @@ class Lane:
                 self.failed += 1
                 log.warning("the kernel refused a notification of %s: %s", self.name, os.strerror(code))
         self._release(trio.current_time())
+        self._waiting.unpark_all()
         self._wake.set()
         return verdicts[whole:]
 
@@ -189,6 +189,7 @@ class Lane:
         while self._asked:
             self._asked.popleft()[1](errno.EIO)
         self._release(trio.current_time())
+        self._waiting.unpark_all()
 
     def facts(self) -> dict[str, object]:
         return {
@@ -250,8 +251,10 @@ class Notifier:
         return set(nodes) - unknown
 
     async def caught_up(self) -> None:
-        for lane in self.lanes:
-            await lane.room()
+        """Of the nodes it waits for a while only: INVAL_INODE may wait for a READ, and that for OSS."""
+        await self.entries.told()
+        with trio.move_on_after(CATCHING_UP):
+            await self.nodes.told()
 
     def lend_to(self, borrower: Borrower) -> None:
         """Lends a device, as soon as the process runs: it frees a borrower that waits in the kernel when the daemon is gone."""

@@ -18,6 +18,7 @@ import threading
 from functools import partial
 from typing import Any
 
+from ossmount.children.allocator import keep_little
 from ossmount.children.tie import tie_to
 from ossmount.data.disk import messages, pins, store
 from ossmount.data.disk.copying import Copying
@@ -29,6 +30,7 @@ from ossmount.data.disk.pieces import Pieces
 def main(control_fd: str, parent: str, role: str, slab_fd: str, slab_size: str) -> None:
     """Serves the daemon with process id `parent` until it closes its end of the socket, or dies. role: see _ROLES."""
     tie_to(int(parent), f"ossmount-{role}")
+    keep_little()
     control = socket.socket(fileno=int(control_fd))
     slab = memoryview(mmap.mmap(int(slab_fd), int(slab_size)))
     os.close(int(slab_fd))

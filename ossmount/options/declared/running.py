@@ -19,7 +19,8 @@ LOG_LEVEL: Option[str] = Option(
     RUNNING,
     units.choice("debug", "info", "warning", "error"),
     "info",
-    "How much the daemon logs: to stderr in the foreground, else to a file that `ossmount status` names.",
+    "How much the daemon logs: to stderr in the foreground, else to a file that `ossmount status` names. debug: also each LIST "
+    "and HEAD, with its answer (`ossmount trace` shows what the kernel asks).",
 )
 
 USER: Option[str] = Option(
@@ -28,8 +29,8 @@ USER: Option[str] = Option(
     units.TEXT,
     "",
     "An ordinary user, by name or number, to whom all processes of the mount belong from their start; for root only. "
-    "The keeper mounts for them, and keeps CAP_SYS_ADMIN for that and for passthrough; nobody else has a privilege. For "
-    "readers nothing changes. The user must be able to read the credentials file and to write the folders of metadata and "
-    "cache; missing ones are made for him.",
+    "A small process beside them (ossmount-guard) mounts, and keeps CAP_SYS_ADMIN for that and for passthrough; nobody else "
+    "has a privilege. For readers nothing changes. The user must be able to read the credentials file and to write the folders "
+    "of metadata and cache; missing ones are made for him.",
     computed="the user who mounts",
 )

@@ -8,7 +8,7 @@ from typing import Final
 from ossmount.oss.fetch.trouble import Retry
 
 #: Seconds before the first repeat, and at most, by the kind of trouble.
-FIRST: Final = {Retry.SOON: 0.05, Retry.LATER: 0.2}
+FIRST: Final = {Retry.SOON: 0.02, Retry.LATER: 0.2}
 MOST: Final = {Retry.SOON: 2.0, Retry.LATER: 2.0}
 #: Attempts that may follow at once on closed keep-alive connections before that counts as a failing network.
 _MAX_AT_ONCE: Final = 4

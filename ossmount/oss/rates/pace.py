@@ -41,6 +41,10 @@ _LIFTED: Final = 1.5
 _CALM: Final = 10.0
 #: A rate grows fast only while so much of it is used: else it says nothing.
 _USED: Final = 0.4
+#: Requests a second; fewer grow fast also when they are not used, and a ceiling of fewer is forgotten after so many seconds
+#: without a cut: what looked like one was the end of an outage.
+_FEW: Final = 32.0
+_OVER: Final = 1.0
 #: Seconds within which a ceiling that is met a second time is lower than was thought: at least so much of that is left.
 _AGAIN: Final = 3.0
 _LOWER: Final = 0.7
@@ -101,11 +105,14 @@ class Pace:
 
     def _increase(self, goodput: float, elapsed: float, now: float) -> None:
         """After a window without refusals to speak of."""
-        used = goodput >= self.rate * _USED
+        few = self.rate < _FEW
+        used = few or goodput >= self.rate * _USED
         near = self._ceiling * _DECREASE
         if self.rate < near:
             if used:
                 self.rate = min(near, self.rate * _SEARCH**elapsed)
+        elif few and now - self._cut > _OVER:
+            self._ceiling = math.inf
         elif now - self._cut <= _CALM:
             self.rate += self._ceiling * _INCREASE * elapsed
         elif used:

@@ -102,3 +102,12 @@ def test_import_prints_a_file_and_tells_what_it_left(
     assert json.loads(captured.out)["options"] == {"attr_timeout": "1", "entry_timeout": "1"}
     assert "oss_access_key_secret was not taken over: access keys are no options" in captured.err
     assert "hunter2" not in captured.out + captured.err
+
+
+def test_show_warns_of_what_a_mount_would_not_notice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSSMOUNT_ENDPIONT", "x")
+    assert cli.main(["config", "show", "-o", "readdirplus=false"]) == ExitCode.OK
+    said = capsys.readouterr().err
+    assert "OSSMOUNT_ENDPIONT is unknown; did you mean OSSMOUNT_ENDPOINT?" in said and "-o readdirplus has no effect" in said

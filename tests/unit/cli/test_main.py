@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ossmount import __version__
+from ossmount.cli import describe
 from ossmount.cli import main as cli
 from ossmount.exit_codes import MEANINGS, ExitCode
 from ossmount.options.declarations import OPTIONS
@@ -55,6 +56,14 @@ def test_help_of_mount_explains_every_option(capsys: pytest.CaptureFixture[str])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, "--help") == ExitCode.OK
     assert f"usage: ossmount {name}" in capsys.readouterr().out
+
+
+def test_every_option_and_argument_of_every_command_is_explained() -> None:
+    for command in describe.commands():
+        explained = {flag.names[-1]: flag.help for flag in command.flags} | {
+            word.metavar: word.help for word in command.arguments
+        }
+        assert [name for name, text in explained.items() if not text] == [], command.name
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ def test_a_region_has_an_endpoint(tmp_path: Path, region: str) -> None:
     assert (found.endpoint, found.region) == ("https://oss-cn-beijing.aliyuncs.com", "cn-beijing")
 
 
+@pytest.mark.parametrize(("timeout", "slow_after"), [("60", 10.0), ("6", 2.0)])
+def test_a_disk_is_given_up_while_a_reader_still_waits(tmp_path: Path, timeout: str, slow_after: float) -> None:
+    wanted = order(tmp_path, f"cache_dir={tmp_path},timeout={timeout}").settings
+    found = building.disk_cache_config(config(tmp_path, "region=r"), wanted)
+    assert found is not None and (found.directories, found.slow_after) == ((tmp_path,), slow_after)
+
+
 def test_credentials(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text(json.dumps({"AccessKeyId": "other", "AccessKeySecret": "x"}))

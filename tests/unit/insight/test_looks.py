@@ -77,7 +77,9 @@ def test_the_sections_tell_of_everything_in_a_real_status() -> None:
 
 
 def test_numbers_for_programs() -> None:
-    numbers = as_numbers(Looks(None, recorded(uptime=10.0)))
+    numbers = as_numbers(Looks(None, recorded(uptime=10.0)), Prices(get=1.0, put=100.0))
+    assert numbers["cost"] == {"since_start": pytest.approx(0.0553), "hourly": pytest.approx(3600 * 0.00553)}
+    assert numbers["credentials_seconds_left"] is None and numbers["prefetch"]["under_way"] == 0
     assert numbers["kernel"]["READ"]["rate"] == 25.9
     assert numbers["requests"] == {"list": 0.3, "head": 0.0, "get": 25.3}
     assert 0 < numbers["oss"]["get"]["p50"] < numbers["oss"]["get"]["p99"]

@@ -85,6 +85,15 @@ TROUBLES: list[tuple[str, Mapping[str, Any], str]] = [
     ("cpu", {"facts__cpu": {"daemon": 57.0, "fetch": 40.0, "others": 3.0, "cpus": 2}}, "1.67 of 2 CPUs"),
     ("cpu", {"facts__loop": {"median_ms": 80.0, "worst_ms": 900.0}}, "80 ms late"),
     (
+        "cache_too_small",
+        {
+            "facts__disk__directories": {"/nvme": {"path": "/nvme", "evicted_bytes": 5 << 30, "used": 1 << 30}},
+            "facts__disk__hits": 100,
+            "facts__disk__misses": 900,
+        },
+        "5 GiB were dropped while 6 GiB came from OSS; the cache holds 1 GiB",
+    ),
+    (
         "metadata_expires",
         {"facts__metadata__cache": {"hits": {"lookup": 500}, "misses": {"lookup": {"expired": 900}}}},
         "900 of 1,400",
@@ -163,6 +172,13 @@ def test_a_healthy_mount_has_nothing_wrong() -> None:
     (only,) = findings(look({}))
     assert (only.name, only.weight) == ("fine", 0)
     assert "24,000 READs in 60 s" in only.evidence[0]
+
+
+def test_reads_that_the_disk_answers_do_not_wait_for_a_slow_store() -> None:
+    slow = {"facts__data__hits": 100, "facts__fetch__durations": {"first_byte": took(*[0.4] * 9), "get": took(*[0.4] * 9)}}
+    assert findings(look(slow))[0].name == "slow_store"
+    (only,) = findings(look({**slow, "facts__disk__hits": 3900, "facts__disk__misses": 30}))
+    assert only.name == "fine"
 
 
 def test_a_mount_that_nobody_reads_has_nothing_wrong() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -467,11 +468,32 @@ def test_refresh(tmp_path: Path, path: bytes, count: int) -> None:
             assert await namespace.refresh(path) == count
             after = await walk(namespace)
             assert (after[b"d/e/x"].node != before[b"d/e/x"].node) == (path not in (b"none", b"f/x"))
-            assert (after[b"f"].node != before[b"f"].node) == (path == b"")
+            assert (after[b"f"].node != before[b"f"].node) == (path in (b"", b"d", b"/d/"))  # the LIST for "d" shows it too
             assert (b"d/new" in after) == (path in (b"", b"d", b"/d/"))
             assert after[b"d"].node == before[b"d"].node
             if count:
                 assert b"x" in [name for _, name in news]
+
+    run(main)
+
+
+@pytest.mark.parametrize("path", [b"", b"d"])
+def test_a_directory_that_is_gone_is_so_after_a_refresh_whatever_its_ttl(tmp_path: Path, path: bytes) -> None:
+    news: list[tuple[int, bytes]] = []
+
+    def note(_: int, names: Sequence[tuple[int, bytes]]) -> None:
+        news.extend(names)
+
+    async def main() -> None:
+        lister = FakeLister([b"d/e/x", b"f"])
+        ttl = math.inf
+        async with running(lister, tmp_path, on_change=note, attr_ttl=ttl, entry_ttl=ttl, negative_ttl=ttl) as namespace:
+            await walk(namespace)
+            lister.delete(b"d/e/x")
+            assert isinstance(await soon(namespace.lookup(1, b"d")), Found)
+            await namespace.refresh(path)
+            assert (1, b"d") in news
+            assert await soon(namespace.lookup(1, b"d")) == Absent(math.inf)
 
     run(main)
 
@@ -623,6 +645,26 @@ def test_a_head_that_overlaps_the_end_of_a_version_does_not_make_its_name_absent
             assert latest.size == 3
 
     run(main)
+
+
+def test_a_listing_that_comes_late_makes_no_version_stale_that_was_just_opened(tmp_path: Path) -> None:
+    async def main() -> None:
+        lister = FakeLister([b"a"])
+        async with running(lister, tmp_path) as namespace, trio.open_nursery() as nursery:
+            old = (await found(namespace, b"a")).node
+            lister.latency = 2.0
+            nursery.start_soon(partial(namespace._refresher.page, 1, b"", b"", share=False))
+            await trio.sleep(1.5)  # OSS has made its answer
+            lister.put(b"a", b"new")
+            lister.latency = 0.1
+            with pytest.raises(StaleNode):
+                await namespace.revalidate(old.id)
+            new = (await found(namespace, b"a")).node
+            assert new.size == 3
+            await trio.sleep(1.0)
+            assert (await namespace.revalidate(new.id)).node == (await found(namespace, b"a")).node == new
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
 def test_requests_and_uses_are_counted_by_cause(tmp_path: Path) -> None:

@@ -91,6 +91,17 @@ async def export(lister: FakeLister, folder: Path, path: Path, *, now: float = E
         return snapshot.write(path, header, view.objects())
 
 
+def test_the_deepest_key_is_exported(tmp_path: Path) -> None:
+    path, deepest = tmp_path / "file", b"a/" * 511 + b"x"
+
+    async def main() -> None:
+        lister = FakeLister([b"a-", deepest, b"b"])
+        await export(lister, tmp_path / "store", path)
+        assert [o.key for batch in snapshot.read(File(path), 10) for o in batch] == lister.order
+
+    trio.run(main)
+
+
 def test_another_store_takes_it_over_and_asks_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
 

@@ -300,6 +300,53 @@ def test_a_newer_listing_is_not_undone_by_an_older_one(tmp_path: Path) -> None:
         assert names(it) == [b"a", b"b"]
 
 
+def heading(key: bytes, etag: str | None, time: float) -> Callable[[Transaction], list[Change]]:
+    """What HEAD said; etag None: no such object."""
+    return lambda transaction: transaction.merge_head(ROOT, key, None if etag is None else info(key, etag), time)
+
+
+OLD, NEW = "0" * 32, "1" * 32
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        (heading(b"a", NEW, NOW + 10), merging([b"a", b"b"], NOW, OLD)),
+        (heading(b"a", NEW, NOW + 10), merging([b"b"], NOW, OLD)),
+        (merging([b"a", b"b"], NOW + 10, NEW), heading(b"a", OLD, NOW)),
+        (merging([b"a", b"b"], NOW + 10, NEW), heading(b"a", None, NOW)),
+        (heading(b"a", NEW, NOW + 10), heading(b"a", OLD, NOW)),
+        (heading(b"a", NEW, NOW + 10), heading(b"a", None, NOW)),
+    ],
+)
+def test_an_answer_is_not_undone_by_one_that_was_asked_for_earlier(
+    tmp_path: Path, newer: Callable[[Transaction], list[Change]], older: Callable[[Transaction], list[Change]]
+) -> None:
+    """Whichever of a listing and a HEAD comes late: else the version that was given out would be stale at once."""
+    with opened(tmp_path) as it:
+
+        async def main() -> None:
+            await it.write(merging([b"a"], NOW - 10, OLD))
+            await it.write(newer)
+            before = it.children(ROOT, b"a").file
+            assert before is not None and before.etag == NEW
+            await it.write(older)
+            assert it.children(ROOT, b"a").file == before
+
+        writing(it, main)
+
+
+def test_a_listing_that_was_asked_for_earlier_does_not_bring_a_name_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as it:
+
+        async def main() -> None:
+            await it.write(merging([b"b"], NOW + 10))
+            await it.write(heading(b"a", OLD, NOW))
+            assert it.children(ROOT, b"a").file is None
+
+        writing(it, main)
+
+
 @pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.stress)])
 def test_survives_kill_9_at_any_moment(tmp_path: Path, rounds: int) -> None:
     """Whatever id was told is resolved by the next process to the version that it was told for, and no record is torn."""

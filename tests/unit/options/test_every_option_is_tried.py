@@ -1,42 +1,30 @@
-"""Every option is given to a real mount by some test: all that tests/mount writes is searched for it."""
+"""Every option has a test that observes its effect. That such a test fails when ossmount is deaf to the option is shown by
+tests/options/test_deafness.py.
+"""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
-from ossmount.options.declarations import OPTIONS
-
-
-def texts(tree: ast.AST) -> Iterator[str]:
-    """The words of command lines and names of variables that a test writes; what stands behind "-o" begins with -o."""
-    for node in ast.walk(tree):
-        before = ""
-        for word in map(text_of, ast.iter_child_nodes(node)):
-            yield f"-o{word}" if before == "-o" else word
-            before = word
+from ossmount.options.declarations import BY_NAME
+from tests.options import deaf
+from tests.options.proofs import ROOT, proofs
 
 
-def text_of(node: ast.AST) -> str:
-    """A text, with all that an f-string fills in left out; "" for what is none."""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(part) or "?" for part in node.values)
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+def test_some_test_is_marked_with_each_option() -> None:
+    assert proofs().keys() == BY_NAME.keys()
 
 
-@pytest.fixture(scope="module")
-def written() -> str:
-    """What all tests of mounts write, one text in a line."""
-    modules = (Path(__file__).parents[2] / "mount").glob("*.py")
-    return "\n".join(text.replace("\n", " ") for module in modules for text in texts(ast.parse(module.read_text("utf-8"))))
-
-
-@pytest.mark.parametrize("name", [option.name for option in OPTIONS])
-def test_some_test_mounts_with_it(written: str, name: str) -> None:
-    (option,) = (option for option in OPTIONS if option.name == name)
-    forms = rf"^{option.flag}(=|$)|^{option.variable}$|^-o(.*,)?{name}(=|,|$)|^([\w.]+(=[^,\n]*)?,)*{name}="
-    assert re.search(forms, written, re.MULTILINE), f"no test in tests/mount gives {option.flag} to a mount"
+def test_an_ossmount_can_be_made_deaf_to_an_option_and_shows_it_all_the_same(tmp_path: Path) -> None:
+    deaf.write(tmp_path, "umask", ROOT)
+    code = (
+        "from ossmount.options import declarations as o; from ossmount.options.settings import Given, Settings\n"
+        "s = Settings({'umask': Given('027', '-o umask'), 'uid': Given('7', '--uid')})\n"
+        "print(s[o.UMASK], s[o.UID], s.shown()['umask'], s.given()['umask'].text, Settings(s.given())[o.UMASK])"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{0o022} 7 ('027', '-o umask') 027 {0o022}\n"

@@ -6,7 +6,7 @@ from ossmount.oss.fetch.backoff import delay
 from ossmount.oss.fetch.trouble import Retry
 
 
-@pytest.mark.parametrize(("retry", "first", "most"), [(Retry.SOON, 0.05, 2.0), (Retry.LATER, 0.2, 2.0)])
+@pytest.mark.parametrize(("retry", "first", "most"), [(Retry.SOON, 0.02, 2.0), (Retry.LATER, 0.2, 2.0)])
 def test_grows_from_the_first_delay_to_the_most_with_jitter(retry: Retry, first: float, most: float) -> None:
     lows = [delay(retry, attempts, 0, lambda: 0.0) for attempts in range(1, 40)]
     highs = [delay(retry, attempts, 0, lambda: 0.999) for attempts in range(1, 40)]

@@ -133,11 +133,21 @@ def test_the_end_of_an_outage_is_met_within_seconds(known: bool) -> None:
     client.run(30.0)
     assert client.pace.rate < 10.0
     client.ceiling = Ceiling(500.0)
-    assert client.run(2.0)[0] > 25
+    assert client.run(2.0)[0] > 40
     client.run(3.0)
     taken, throttled = client.run(1.0)
     assert taken >= 0.9 * 500
     assert throttled <= 0.5 * taken
+
+
+def test_the_end_of_an_outage_is_met_also_by_who_asks_for_little() -> None:
+    """One request now and then, as readers do that wait for each answer: the next ones find a rate that lets them through."""
+    client = Client(Ceiling(0.0))
+    client.run(30.0)
+    client.pace.answered(3, 2, 30.6)  # the outage ends in the middle of it
+    for window in range(6):
+        client.pace.answered(1, 0, 31.2 + 0.6 * window)
+    assert client.pace.rate >= 30.0
 
 
 def test_a_machine_that_stood_still_soon_asks_as_before() -> None:
@@ -151,6 +161,14 @@ def test_a_machine_that_stood_still_soon_asks_as_before() -> None:
     assert cut >= 0.6 * before
     client.pace.answered(int(cut * 0.6), 0, 21.8)
     assert client.pace.rate >= 0.9 * 500
+
+
+def test_a_ceiling_of_a_few_requests_is_not_hammered() -> None:
+    client = Client(Ceiling(20.0), asked=100.0)
+    client.run(10.0)
+    taken, throttled = client.run(40.0)
+    assert taken >= 0.9 * 20 * 40
+    assert throttled <= 0.4 * taken
 
 
 def test_a_lower_ceiling_is_learned_within_seconds() -> None:

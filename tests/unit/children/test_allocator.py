@@ -8,7 +8,7 @@ import sys
 
 THREADS = """
 import ctypes, sys, threading
-from ossmount.daemon.allocator import keep_little
+from ossmount.children.allocator import keep_little
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 if sys.argv[1] == "little":
