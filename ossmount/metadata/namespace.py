@@ -190,7 +190,7 @@ class TreeNamespace:
             return 1
         above = self._tree.children(parent, name).directory if name else None
         waiting = [above.id if above is not None else ROOT]
-        count = 0
+        count = told = 0
         while waiting:
             number = waiting.pop()
             rest: bytes | None = b""
@@ -202,7 +202,10 @@ class TreeNamespace:
                 self._on_change(number, known)
                 waiting.extend(below)
                 count += len(names)
-                await self._caught_up()
+                if count - told >= _NAMES:
+                    told = count
+                    await self._caught_up()
+        await self._caught_up()
         return count
 
     # -- metadata.interface.KnownTree
