@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-SLOW_DISK: Final = 10.0  # seconds; the default below
 
 
 class Credentials(NamedTuple):
@@ -103,7 +100,7 @@ class DiskConfig(NamedTuple):
     size: int = 0  # bytes of all directories together; 0: as much as free_space leaves
     free_space: int = 10  # percent of each disk that are left free
     touch_after: float = 3600.0  # seconds; how exactly the last use of an object is known
-    slow_after: float = SLOW_DISK  # seconds that one read or write may take before its directory is switched off
+    slow_after: float = 10.0  # seconds that one read or write may take before its directory is switched off
     end_within: float = 5.0  # seconds that writing what waits for it may take at the end
     copies: bool = False  # whether whole copies of large objects are handed out, to be read without us
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from ossmount.channel.interface import Borrower, Channel, Lender
 from ossmount.channel.mounting import check_mountpoint
 from ossmount.config import (
-    SLOW_DISK,
     DiskConfig,
     MetadataConfig,
     SourceConfig,
@@ -318,20 +317,9 @@ def disk_cache_config(source: SourceConfig, settings: Settings, *, several: bool
             raise UsageError(f"{settings.origin(options.CACHE_DIR)}: {directory} is not a folder")
     if size is not None and size < LEAST_CACHE * len(directories):
         raise UsageError(f"{settings.origin(options.CACHE_SIZE)}: at least 16M for each folder of cache_dir are needed")
-<<<<<<< HEAD
-    slow_after = min(SLOW_DISK, settings[options.TIMEOUT] / 3)  # then OSS is asked, while somebody still waits
-    return DiskConfig(
-        directories,
-        store_name(source, several=several),
-        size or 0,
-        settings[options.CACHE_FREE_SPACE],
-        slow_after=slow_after,
-    )
-=======
     config = DiskConfig(directories, store_name(source, several=several), size or 0, settings[options.CACHE_FREE_SPACE])
     # OSS is asked when a third of the time is over, while somebody still waits.
     return config._replace(slow_after=min(config.slow_after, settings[options.TIMEOUT] / 3))
->>>>>>> main
 
 
 def store_name(source: SourceConfig, *, several: bool = False) -> str:
