@@ -166,9 +166,7 @@ class Transaction:
         change = Change(number, [], [], coverage.overlaps(stretch.low, stretch.high))
         existing = {} if new else self._between(number, stretch.low, stretch.high)
         later = any(i.time > time for i in coverage.intervals)  # a newer listing was merged already: it is right
-        newer = {n for n, child in existing.items() if child.validated > time}  # so was an answer about that name alone
-        if later:
-            newer.update(n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time)
+        newer = {n for n in existing if coverage.at(n[0] + b"/" * n[1]) > time} if later else set()
         puts: list[tuple[bytes, bytes]] = []
         files: Sequence[tuple[bytes, ObjectInfo]] = stretch.files
         if existing:
@@ -181,7 +179,7 @@ class Transaction:
             old = existing.pop((name, True), None) or (None if new else self._child(number, name, True))
             found[name] = (self._put_directory(change, puts, name, old, time), old is None)
         for (name, directory), old in existing.items():
-            if (name, directory) not in newer:
+            if old.validated <= time and (name, directory) not in newer:
                 self._remove(change, name, directory, old)
         if puts:
             with self._txn.cursor(db=self._db.children) as cursor:
@@ -309,7 +307,7 @@ class Transaction:
             old = existing.pop((name, False), None)
             if old is None:
                 others.append((name, info))
-            elif (name, False) not in newer:
+            elif old.validated <= time and (name, False) not in newer:  # nor was it asked for by itself since
                 self._put_file(change, puts, name, old, info, time)
         return others
 
