@@ -162,7 +162,7 @@ class Keeper:
             try:
                 received = wire.receive(daemon.connection)
             except BlockingIOError:
-                return
+                return None
             if received is None:
                 return self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
             daemon.beat = time.monotonic()
