@@ -137,7 +137,8 @@ class Workshop:
     def run(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
         """One command, to its end: where nothing speaks against it in a fork, whose start costs a tenth of the CPU time."""
         environment = self.changed(env)
-        usual = self.user == "root" and self.python == sys.executable and deaf.VARIABLE not in os.environ
+        # not as another user, with another Python, or with limits that words() puts before the command
+        usual = self.words(arguments) == command(arguments) and deaf.VARIABLE not in os.environ
         if usual and commander().can(environment):
             return commander().run(arguments, environment, self.folder, LIMIT)
         return self.run_anew(*arguments, env=env)
