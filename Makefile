@@ -25,7 +25,7 @@ demo: $(VENV)/.runs  ## a real tree in the embedded OSS server, mounted, every b
 demo-keep: $(VENV)/.runs  ## the same, and leaves it mounted for playing
 	@exec $(BIN)/python -m tools.demo --keep
 
-test: setup  ## all tests but the long ones (6 minutes on two cores)
+test: setup  ## all tests but the long ones (some minutes on two cores)
 	@$(BIN)/python -m compileall -q ossmount
 	PYTHONDONTWRITEBYTECODE= $(PYTEST) --reruns 2 -rR --numprocesses 3 --dist worksteal
 

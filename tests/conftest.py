@@ -7,5 +7,5 @@ import os
 from hypothesis import settings
 
 settings.register_profile("steady", derandomize=True)
-settings.register_profile("search", derandomize=False)
+settings.register_profile("search", derandomize=False, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

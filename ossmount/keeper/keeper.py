@@ -76,8 +76,7 @@ class Keeper:
                 due = self._due()
                 timeout = None if due is None else max(0.0, due - time.monotonic()) * 1000 + 1
                 for descriptor, _ in self._poll.poll(timeout):
-                    handler = self._handlers.get(descriptor)
-                    if handler is not None:
+                    if (handler := self._handlers.get(descriptor)) is not None:
                         handler()
                 self._look_at_the_time(due)
         finally:
@@ -163,10 +162,9 @@ class Keeper:
             try:
                 received = wire.receive(daemon.connection)
             except BlockingIOError:
-                return
+                return None
             if received is None:
-                self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
-                return
+                return self._watch(daemon.connection.fileno(), None)  # its end is near; the pidfd tells of it
             daemon.beat = time.monotonic()
             if daemon is self._current and daemon.serving:
                 self._notify.alive(daemon.beat)
@@ -263,6 +261,8 @@ class Keeper:
     def start(self) -> None:
         """The first daemon, which mounts; or the next one on the same device, for which what was in hand comes once more."""
         self._next = 0.0
+        if self._device >= 0 and kernel.has_ended(self._device):  # unmounted: no daemon would come as far as to notice
+            return self._finish(1)
         try:
             if self._device < 0:
                 self._current = self._spawn(self._plan, wire.FIRST)

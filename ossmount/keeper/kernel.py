@@ -1,9 +1,10 @@
-"""The two things that a keeper says to the kernel. Source: include/uapi/linux/fuse.h."""
+"""What a keeper says to the kernel, and asks it. Source: include/uapi/linux/fuse.h."""
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import struct
 
 _OUT_HEADER = struct.Struct("=IiQ")  # fuse_out_header: len, error, unique
@@ -20,6 +21,13 @@ def resend(device: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def has_ended(device: int) -> bool:
+    """Whether the connection is gone: unmounted, or aborted."""
+    poll = select.poll()
+    poll.register(device, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def refuse(device: int, code: int) -> bool:

@@ -144,6 +144,10 @@ def test_any_sequence_of_reads_and_changes(shop: Workshop) -> None:
         run_state_machine_as_test(
             lambda: Sequences(shop.server.store, mount),  # type: ignore[arg-type]  # it calls what it is given
             settings=settings(
-                max_examples=20, stateful_step_count=30, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+                max_examples=settings().max_examples // 10,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
             ),
         )

@@ -368,6 +368,7 @@ def test_a_request_in_hand_at_two_deaths_is_refused(plain_shop: Workshop) -> Non
         assert (mount.path / "file").read_bytes() == b"hello"
 
 
+@pytest.mark.timeout(600)
 def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Workshop) -> None:
     cache, away = plain_shop.folder / "cache", plain_shop.folder / "away"
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
@@ -376,7 +377,8 @@ def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Wor
         cache.rename(away)
         cache.touch()
         os.kill(daemon_of(mount), signal.SIGKILL)
-        eventually(lambda: state_of(mount)["state"] == "failed", "no more daemons are started")
+        # five daemons, each with all its imports, and 7.5 s of pauses between them
+        eventually(lambda: state_of(mount)["state"] == "failed", "no more daemons are started", limit=5 * LIMIT)
         with pytest.raises(OSError) as failure:
             os.getxattr(mount.path / "file", "user.oss.etag")
         assert failure.value.errno == errno.EIO

@@ -37,13 +37,13 @@ def listings(shop: Workshop) -> int:
     return sum("list-type" in request.query for request in shop.server.requests)
 
 
-def settled(shop: Workshop) -> int:
-    """The same once none has come for a moment: pages that a walk has listed ahead may come, and be stored, after its end."""
-    counts = [-1, listings(shop)]
-    while counts[-1] != counts[-2]:
-        time.sleep(0.3)
-        counts.append(listings(shop))
-    return counts[-1]
+def settled(shop: Workshop, mount: Mount) -> int:
+    """The same once a mount has stored all: pages that a walk has listed ahead may come, and be committed, after its end."""
+    seen: list[tuple[int, int]] = []
+    while len(seen) < 4 or len(set(seen[-4:])) > 1:
+        time.sleep(0.1)
+        seen.append((listings(shop), store_of(mount)["commits"]))
+    return listings(shop)
 
 
 def test_two_mounts_of_a_source_share_its_store_at_the_same_time(filled: Workshop) -> None:
@@ -51,7 +51,7 @@ def test_two_mounts_of_a_source_share_its_store_at_the_same_time(filled: Worksho
         wanted = inodes(one.path)
         assert len(wanted) == len(KEYS)
         assert store_of(one)["path"] == store_of(two)["path"]
-        before = settled(filled)
+        before = settled(filled, one)
         assert inodes(two.path) == wanted
         assert listings(filled) == before
         filled.server.store.put(BUCKET, b"e", b"another")

@@ -116,3 +116,19 @@ def test_a_restart_that_fails_is_told_and_the_daemon_serves_on(stage: Stage) -> 
     assert client.answers == [{"error": "no such bucket"}]
     assert stage.keeper._status()["daemon_pid"] == serving.pid
     assert stage.keeper._status()["state"] == "serving"
+
+
+def test_a_mount_that_is_taken_away_while_no_daemon_serves_ends_its_keeper(stage: Stage) -> None:
+    """Else it would go on starting daemons that cannot be, half a minute on a busy machine, and umount waits for it."""
+    os.close(stage._device)
+    reading, stage._device = os.pipe()
+    stage.keeper.start()
+    stage.serve(stage.daemons[0])
+    stage.end(stage.daemons[0])
+    stage.keeper.start()  # the next one dies before it serves
+    stage.end(stage.daemons[1])
+    os.close(reading)  # as an unmount does it: what is left of the connection tells of an error
+    stage.keeper.start()
+    assert len(stage.daemons) == 2
+    assert stage.keeper._exit_code == 1
+    os.close(stage._device)
