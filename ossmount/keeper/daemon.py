@@ -33,6 +33,7 @@ class Daemon:
         self.role = role
         self.plan = plan
         self.started = self.beat = self._looked = time.monotonic()
+        self._starved = (0.0, 0.0)  # at the first look after which beat, and for how long it had waited for a core until then
         self.prepared = False
         self.serving = False
         self.left = 0.0  # when
@@ -90,7 +91,7 @@ class Daemon:
         """Why it counts as dead though it has not ended; "" when it does not."""
         if self.left:
             return f"left, and did not end within {CLOSING:g} s" if now >= self.left + CLOSING else ""
-        if now >= self.beat + SILENT:
+        if now >= self.beat + HALF_DEAD and self._silence(now) >= SILENT:
             return f"gave no sign of life for {SILENT:g} s"
         if now >= self.due():
             self._looked = now
@@ -99,6 +100,23 @@ class Daemon:
             if not (self.serving or self.prepared) and now >= self.started + STARTING:
                 return f"did not serve within {STARTING:g} s"
         return ""
+
+    def _silence(self, now: float) -> float:
+        """Seconds without a heartbeat, but for those in which its main thread waited for a core: such a one is not stuck, and
+        the next one would get no core either."""
+        waited = self.waited()
+        beat, before = self._starved
+        if beat != self.beat:
+            self._starved = (self.beat, before := waited)
+        return now - self.beat - (waited - before)
+
+    def waited(self) -> float:
+        """Seconds for which its main thread could have run and another one did; 0 where the kernel does not count them."""
+        try:
+            with open(f"/proc/{self.pid}/schedstat", encoding="ascii") as file:
+                return int(file.read().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
 
     def state(self) -> str:
         """Of its main thread, as /proc/PID/status has it: "S (sleeping)", "T (stopped)", "D (disk sleep)"…"""

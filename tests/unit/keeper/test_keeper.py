@@ -196,6 +196,33 @@ def test_when_a_daemon_counts_as_dead(sleeper: Daemon) -> None:
     assert sleeper.reap() == "was ended by signal 9"
 
 
+def test_a_daemon_that_waits_for_a_core_is_not_stuck(sleeper: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, waited = sleeper.started, iter((3.0, 9.0, 11.0, 30.0, 30.0))
+    monkeypatch.setattr(sleeper, "waited", lambda: next(waited))
+    assert [sleeper.trouble(begun + after) for after in (watching.HALF_DEAD, watching.SILENT)] == ["", ""]
+    assert sleeper.trouble(begun + watching.SILENT + 7.9) == "", "8 of its 17.9 silent seconds it waited"
+    sleeper.beat = begun + 20
+    assert sleeper.trouble(sleeper.beat + watching.HALF_DEAD) == ""
+    assert "no sign of life" in sleeper.trouble(sleeper.beat + watching.SILENT), (
+        "what it waited before its last beat counts no more"
+    )
+    sleeper.kill()
+    select.select([sleeper.pidfd], (), (), LIMIT)
+    sleeper.reap()
+
+
+def test_the_kernel_tells_how_long_a_thread_waited_for_a_core() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        own = Daemon(os.getpid(), ours, wire.FIRST, plan())
+        os.close(own.pidfd)
+        before = own.waited()
+        os.sched_yield()
+        assert 0 < before <= own.waited()
+        own.pid = 2**22 + 1  # no process has it
+        assert own.waited() == 0
+
+
 ORPHANS = """
 import os, sys
 sys.path.append(sys.argv[1])
