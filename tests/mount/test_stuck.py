@@ -198,6 +198,7 @@ def test_sigterm_unmounts_when_no_daemon_can_be_started_any_more(sticky_shop: Wo
     cache = sticky_shop.folder / "cache"
     with sticky_shop.mounted("--cache-dir", str(cache)) as mount:
         status = mount.status()
+        eventually(lambda: cache.is_dir() and any(cache.iterdir()), "the disk processes have made it")
         cache.rename(sticky_shop.folder / "away")
         cache.touch()  # no daemon starts with that
         os.kill(status["daemon_pid"], signal.SIGKILL)
