@@ -92,13 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
-    built = _list(_offline(arguments, parse_source(arguments.source), {}))
+    source, store, (files, lists, _) = _list(_offline(arguments, parse_source(arguments.source), {}))
     seconds = time.monotonic() - began
     if arguments.json:
-        facts = {"source": built.source, "store": str(built.store), "lists": built.lists}
-        print(json.dumps({**facts, "seconds": round(seconds, 3)}))
+        facts = {"source": source, "store": str(store), "files": files, "lists": lists, "seconds": round(seconds, 3)}
+        print(json.dumps(facts))
     else:
-        print(f"{built.source} is listed: {built.lists:,} LISTs in {seconds:.1f} s, kept in {built.store}")
+        print(f"{source} is listed: {files:,} files, {lists:,} LISTs in {seconds:.1f} s, kept in {store}")
     return ExitCode.OK
 
 
@@ -224,29 +224,31 @@ class _Built(NamedTuple):
 
     source: str
     store: Path
-    lists: int
+    progress: Progress
 
 
 def _list(offline: Offline) -> _Built:
     """Lists all of a source; a terminal sees how far it is."""
+    from ossmount.metadata.builder import Progress
+
     began = time.monotonic()
     live = sys.stderr.isatty()
-    lists = 0
+    latest = Progress(0, 0, 0.0)
 
     def show(progress: Progress) -> None:
-        nonlocal lists
-        lists = progress.lists
+        nonlocal latest
+        latest = progress
         if not live:
             return
         seconds = max(time.monotonic() - began, 0.001)
         left = seconds * (1 - progress.fraction) / progress.fraction if progress.fraction else 0.0
         eta = f", about {left:,.0f} s left" if 0 < progress.fraction < 1 else ""
-        text = f"{progress.keys:,} keys, {progress.keys / seconds:,.0f}/s, {progress.lists:,} LISTs{eta}"
+        text = f"{progress.files:,} files, {progress.files / seconds:,.0f}/s, {progress.lists:,} LISTs{eta}"
         print("\r", text, "\x1b[K", sep="", end="", file=sys.stderr, flush=True)
 
     try:
         store = offline.build(show)
-        return _Built(str(Source(offline.source.bucket, offline.source.prefix)), store, lists)
+        return _Built(str(Source(offline.source.bucket, offline.source.prefix)), store, latest)
     finally:
         if live:
             print(file=sys.stderr)

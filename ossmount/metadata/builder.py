@@ -39,7 +39,7 @@ class Part(NamedTuple):
 class Progress(NamedTuple):
     """How far a build is."""
 
-    keys: int  # shown so far
+    files: int  # so far
     lists: int
     fraction: float  # of the parts known so far; 1 at the end
 
@@ -50,15 +50,16 @@ class Builder:
     def __init__(self, tree: Tree, refresher: Refresher) -> None:
         self._tree = tree
         self._refresher = refresher
-        self._lists, self._keys = refresher.count("list"), refresher.keys
+        self._lists = refresher.count("list")
+        self._files = 0
         self._limiter = trio.CapacityLimiter(WORKERS)
         self._parts = 0
         self._done = 0
         self._failure: OssMountError | None = None
 
     def progress(self) -> Progress:
-        lists, shown = self._refresher.count("list") - self._lists, self._refresher.keys - self._keys
-        return Progress(shown, lists, self._done / self._parts if self._parts else 0.0)
+        lists = self._refresher.count("list") - self._lists
+        return Progress(self._files, lists, self._done / self._parts if self._parts else 0.0)
 
     async def run(self) -> None:
         """Raises the first failure of a request; what was listed before it stays in the store."""
@@ -81,6 +82,7 @@ class Builder:
                 while at is not None and (not part.end or at < part.end):
                     split = await self._refresher.flat_split(ROOT, at, "build")
                     at = split.last
+                    self._files += _files(split, part.end)
                     if whole and (boundary := _boundary(split)) and (not part.end or boundary < part.end):
                         self._start(nursery, Part(boundary, part.end))
                         part = Part(part.start, boundary)
@@ -106,6 +108,13 @@ class Builder:
             found.extend(self._tree.prefix(number) for number in below)
             level = below
         return sorted(found)
+
+
+def _files(split: Split, end: bytes) -> int:
+    """How many files a page shows below a key; b"": all. The last page of a part goes on into the next one."""
+    if not end or (split.last is not None and split.last < end):
+        return sum(len(stretch.files) for stretch in split.stretches)
+    return sum(stretch.prefix + name < end for stretch in split.stretches for name, _ in stretch.files)
 
 
 def _boundary(split: Split) -> bytes | None:

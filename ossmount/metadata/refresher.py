@@ -60,7 +60,6 @@ class Refresher:
         self._ahead = PagesAhead(tree, self)
         self._headed: LRUCache[tuple[int, bytes], tuple[float, bool]] = LRUCache(4096)  # when, and whether it exists
         self.requests: Counter[tuple[str, str]] = Counter()  # by kind and by what they were for
-        self.keys = 0  # shown by listings
         self.hidden_count = 0
         self.hidden: set[bytes] = set()  # the first of them
 
@@ -192,7 +191,6 @@ class Refresher:
                 split = split_page(prefix, delimiter, start_after, answer)
             except ValueError as failure:
                 raise Damaged(str(failure)) from failure
-            self.keys += len(answer.objects)
             self.note_hidden(split.hidden)
             self._learn(split, wanted or directory, delimiter)
             await self._merge(directory, split, asked)

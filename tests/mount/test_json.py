@@ -42,7 +42,7 @@ def test_commands_that_tell_facts_tell_them_as_json(plain_shop: Workshop) -> Non
         return json.loads(done.stdout)
 
     built = facts("metadata", "build", source)
-    assert built["source"] == source and built["lists"] >= 1 and built["seconds"] > 0
+    assert built["source"] == source and built["lists"] >= 1 and built["files"] == 3 and built["seconds"] > 0
     assert built["store"].startswith(shop.environment["OSSMOUNT_METADATA_DIR"])
     with shop.mounted() as mount:
         place = str(mount.path)

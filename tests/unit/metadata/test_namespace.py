@@ -613,6 +613,7 @@ def test_a_build_lists_everything_at_once_and_a_walk_asks_nothing_more(tmp_path:
             assert await namespace.build() == lister.lists
             assert WORKERS // 2 < lister.most_under_way <= WORKERS
             assert lister.lists < 200
+            assert namespace.progress() == (len(lister.objects), lister.lists, 1.0)
             built = lister.lists
             paths = await walk(namespace)
             assert lister.lists == built
