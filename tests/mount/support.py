@@ -41,6 +41,17 @@ def eventually(condition: Callable[[], object], what: str, *, limit: float = LIM
         time.sleep(0.01)
 
 
+def spoil(cache: Path, away: Path) -> None:
+    """Moves a cache away and puts a file in its place, with which no daemon starts. A process that writes to it at this moment
+    may make the folder anew."""
+    eventually(lambda: cache.is_dir() and any(cache.iterdir()), "the disk processes have made it")
+    cache.rename(away)
+    while cache.is_dir():
+        shutil.rmtree(cache, ignore_errors=True)
+    cache.touch()
+    assert cache.is_file()
+
+
 def command(arguments: Sequence[str], python: str = sys.executable) -> list[str]:
     """Signals as a terminal starts programs with, whatever the tests were started with."""
     return ["/usr/bin/env", "--default-signal=INT,TERM,HUP", python, "-m", "ossmount", *arguments]

@@ -23,7 +23,7 @@ from ossmount.emulator.faults import Fault
 from ossmount.exit_codes import ExitCode
 from tests.mount import keeper_reader
 from tests.mount.keeper_reader import content
-from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, as_nobody, eventually, workshop
+from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, as_nobody, eventually, spoil, workshop
 
 FILES = [f"train/{number // 40}/{number:03d}.bin" for number in range(120)]
 LARGE = "large.bin"
@@ -373,9 +373,7 @@ def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Wor
     cache, away = plain_shop.folder / "cache", plain_shop.folder / "away"
     plain_shop.server.store.put(BUCKET, b"file", b"hello")
     with plain_shop.mounted("--cache-dir", str(cache)) as mount:
-        eventually(lambda: cache.is_dir() and any(cache.iterdir()), "the disk processes have made it")
-        cache.rename(away)
-        cache.touch()
+        spoil(cache, away)
         os.kill(daemon_of(mount), signal.SIGKILL)
         # five daemons, each with all its imports, and 7.5 s of pauses between them
         eventually(lambda: state_of(mount)["state"] == "failed", "no more daemons are started", limit=5 * LIMIT)
@@ -392,8 +390,7 @@ def test_daemons_that_die_before_they_serve_end_in_a_clear_state(plain_shop: Wor
         assert again.returncode == 0, again.stderr
         assert daemon_of(mount)
         assert (mount.path / "file").read_bytes() == b"hello"
-        cache.rename(away)
-        cache.touch()
+        spoil(cache, away)
         again = plain_shop.run("restart", str(mount.path))  # the one that serves goes on
         assert again.returncode == ExitCode.UNEXPECTED and "cache is not a folder" in again.stderr, again.stderr
         os.kill(daemon_of(mount), signal.SIGKILL)

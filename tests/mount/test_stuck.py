@@ -17,7 +17,7 @@ import pytest
 from ossmount.channel.mounting import find_mount
 from ossmount.control.registry import process_start
 from ossmount.emulator.faults import Fault
-from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, eventually
+from tests.mount.support import BUCKET, LIMIT, Mount, Workshop, eventually, spoil
 
 DATA = bytes(range(256)) * 4096
 
@@ -198,9 +198,7 @@ def test_sigterm_unmounts_when_no_daemon_can_be_started_any_more(sticky_shop: Wo
     cache = sticky_shop.folder / "cache"
     with sticky_shop.mounted("--cache-dir", str(cache)) as mount:
         status = mount.status()
-        eventually(lambda: cache.is_dir() and any(cache.iterdir()), "the disk processes have made it")
-        cache.rename(sticky_shop.folder / "away")
-        cache.touch()  # no daemon starts with that
+        spoil(cache, sticky_shop.folder / "away")
         os.kill(status["daemon_pid"], signal.SIGKILL)
         eventually(lambda: "before it served" in mount.log, "a daemon that followed has died")
         os.kill(status["keeper_pid"], signal.SIGTERM)
