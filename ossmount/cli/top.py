@@ -103,7 +103,7 @@ def screen(looks: Looks, prices: Prices, width: int, problem: str = "") -> list[
     after = looks.after
     lines = [f"ossmount  {printable(after['source'])} at {printable(after['mountpoint'])}"]
     worst = rules.findings(looks)[0]
-    lines.append(f"of the {looks.window}; {'! ' if worst.weight or problem else ''}{problem or worst.title}")
+    lines.append(f"{looks.window}: {'! ' if worst.weight or problem else ''}{problem or worst.title}")
     for title, content in summary.sections(looks, prices):
         lines += ["", *(f"{title if not index else '':<12} {printable(line)}" for index, line in enumerate(content))]
     return [line[: max(1, width)] for line in lines]
@@ -158,7 +158,7 @@ def _verdict(line: str) -> int:
 
     if not curses.has_colors() or "NO_COLOR" in os.environ:
         return int(curses.A_BOLD)
-    return int(curses.A_BOLD | curses.color_pair(_WRONG if "; ! " in line else _GOOD))
+    return int(curses.A_BOLD | curses.color_pair(_WRONG if ": ! " in line else _GOOD))
 
 
 def _loop(window: Any, watch: Watch, interval: float, prices: Prices) -> int:
