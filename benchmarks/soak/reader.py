@@ -114,7 +114,8 @@ class Reader:
             file = os.open(path, os.O_RDONLY)
             try:
                 self._check(os.pread(file, 1 << 20, 0), path)  # and so the mapping finds its pages
-                with mmap.mmap(file, 0, prot=mmap.PROT_READ) as view:
+                size = os.fstat(file).st_size  # mmap() takes a failure of its own fstat(2), ESTALE, for a length of 0: EINVAL
+                with mmap.mmap(file, size, prot=mmap.PROT_READ) as view:
                     self._check(view[:], path)
             finally:
                 os.close(file)
