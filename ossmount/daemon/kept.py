@@ -55,6 +55,7 @@ class Kept:
         if received is None:
             raise CommandError(ExitCode.UNEXPECTED, "the keeper of the mount is gone")
         self._connection.setblocking(False)
+        self.keepers: set[int] = set()  # of this mount, as far as this daemon has seen them
         hello: Mapping[str, Any] = received[0]
         descriptors = received[1]
         self._greet(hello)
@@ -231,6 +232,7 @@ class Kept:
 
     def _greet(self, hello: Mapping[str, Any]) -> None:
         self.pid, self.socket = int(hello["keeper"]), str(hello["socket"])
+        self.keepers.add(self.pid)
         self._guard_pid = int(hello.get("guard", 0))  # an older keeper has none
         self._count(hello)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import trio
@@ -50,7 +50,7 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
     def register() -> None:
         nonlocal record
         record = _record(order, registry, kept)
-        if kept is None or not kept.inherits or _is_ours(registry.find(order.mountpoint), record):
+        if kept is None or not kept.inherits or _is_ours(registry.find(order.mountpoint), record.pid, kept.keepers):
             registry.write(record)
 
     commands = {**parts.commands, "status": status.answer, "stop": stop}
@@ -86,9 +86,12 @@ def run_mount(order: Order, environ: Mapping[str, str], ready: Callable[[], None
 async def _nothing() -> None: ...
 
 
-def _is_ours(found: Record | None, mine: Record) -> bool:
-    """Whether a record tells of our mount, and not of another one at the same place (ours is lazily detached then)."""
-    return found is None or not found.alive() or mine.keeper_pid == found.keeper_pid or mine.pid == found.pid
+def _is_ours(found: Record | None, pid: int, keepers: Collection[int]) -> bool:
+    """Whether a record tells of our mount, and not of another one at the same place (ours is lazily detached then).
+
+    keepers: all of our mount. The daemon before us may still be at its end when our keeper is the next one already.
+    """
+    return found is None or not found.alive() or found.keeper_pid in keepers or found.pid == pid
 
 
 def _record(order: Order, registry: Registry, kept: Kept | None = None) -> Record:
